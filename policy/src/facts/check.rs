@@ -1,0 +1,246 @@
+//! From files to facts: every reference must resolve, every name must be unique, every number must make sense.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use ids::{Delta, MicroEpsilon};
+
+use super::files::{
+    BrandsFile, BudgetsFile, CategoriesFile, ColumnsFile, ContractsFile, FilterRow, FloorsFile, ObligationsFile,
+    PartiesFile, PurposesFile, parse,
+};
+use super::{Budgets, Category, Contract, Facts, Floor, Obligation, Party, Purpose};
+use crate::refusal::BundleRefused;
+
+const PARTIES: &str = "facts/parties.toml";
+const BRANDS: &str = "facts/brands.toml";
+const CATEGORIES: &str = "facts/categories.toml";
+const CONTRACTS: &str = "facts/contracts.toml";
+const FLOORS: &str = "facts/floors.toml";
+const BUDGETS: &str = "facts/budgets.toml";
+const PURPOSES: &str = "facts/purposes.toml";
+const COLUMNS: &str = "facts/columns.toml";
+const OBLIGATIONS: &str = "facts/obligations.toml";
+
+/// The facts files of a bundle: all of them, and no other.
+pub(crate) const FILES: [&str; 9] =
+    [PARTIES, BRANDS, CATEGORIES, CONTRACTS, FLOORS, BUDGETS, PURPOSES, COLUMNS, OBLIGATIONS];
+
+/// No agreement has a smaller cohort: below it a group is a handful of people, whatever the noise.
+const COHORT_MIN_LEAST: u32 = 10;
+/// δ above this is no privacy parameter but a chance to publish somebody.
+const DELTA_MOST: f64 = 1e-4;
+
+type Files = BTreeMap<String, String>;
+
+/// Reads and cross-checks all facts.
+pub(crate) fn load(files: &Files) -> Result<Facts, BundleRefused> {
+    let text = |file: &str| {
+        files.get(file).map(String::as_str).ok_or_else(|| BundleRefused::MissingFile { file: file.to_owned() })
+    };
+    let (levels, datasets) = columns(parse(COLUMNS, text(COLUMNS)?)?)?;
+    let facts = Facts {
+        parties: parties(parse(PARTIES, text(PARTIES)?)?)?,
+        purposes: purposes(parse(PURPOSES, text(PURPOSES)?)?)?,
+        brands: brands(parse(BRANDS, text(BRANDS)?)?)?,
+        categories: categories(parse(CATEGORIES, text(CATEGORIES)?)?)?,
+        contracts: contracts(parse(CONTRACTS, text(CONTRACTS)?)?, parse(FLOORS, text(FLOORS)?)?)?,
+        levels,
+        datasets,
+        obligations: obligations(parse(OBLIGATIONS, text(OBLIGATIONS)?)?)?,
+        budgets: budgets(parse(BUDGETS, text(BUDGETS)?)?)?,
+    };
+    references(&facts)?;
+    Ok(facts)
+}
+
+/// Collects rows under unique keys.
+fn unique<K: Ord + Display, V>(
+    file: &str,
+    rows: impl IntoIterator<Item = (K, V)>,
+) -> Result<BTreeMap<K, V>, BundleRefused> {
+    let mut map = BTreeMap::new();
+    for (key, value) in rows {
+        if map.contains_key(&key) {
+            return Err(BundleRefused::facts(file, format!("`{key}` is there twice: keep one")));
+        }
+        map.insert(key, value);
+    }
+    Ok(map)
+}
+
+fn parties(file: PartiesFile) -> Result<BTreeMap<ids::PartyId, Party>, BundleRefused> {
+    let rows = file.party.into_iter().map(|row| {
+        let party =
+            Party { id: row.id.clone(), name: row.name, kind: row.kind, roles: row.roles, suppliers: row.suppliers };
+        (row.id, party)
+    });
+    unique(PARTIES, rows)
+}
+
+fn purposes(file: PurposesFile) -> Result<BTreeMap<ids::PurposeId, Purpose>, BundleRefused> {
+    unique(PURPOSES, file.purpose.into_iter().map(|row| (row.id.clone(), Purpose { id: row.id, text: row.text })))
+}
+
+fn brands(file: BrandsFile) -> Result<BTreeMap<String, String>, BundleRefused> {
+    unique(BRANDS, file.brand.into_iter().map(|row| (row.name, row.supplier)))
+}
+
+fn categories(file: CategoriesFile) -> Result<BTreeMap<String, Category>, BundleRefused> {
+    if let Some(row) = file.category.iter().find(|row| row.department.is_empty()) {
+        return Err(BundleRefused::facts(CATEGORIES, format!("category `{}` needs a department", row.name)));
+    }
+    let rows = file.category.into_iter();
+    unique(CATEGORIES, rows.map(|row| (row.name, Category { suppliers: row.suppliers, sensitive: row.sensitive })))
+}
+
+fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, BundleRefused> {
+    let floors = floors.floor.into_iter().map(|row| {
+        let floor = Floor {
+            cohort_min: row.cohort_min,
+            other_suppliers_min: row.other_suppliers_min,
+            lookback_days: row.lookback_days,
+            lag_days: row.lag_days,
+        };
+        (row.contract, floor)
+    });
+    let mut floors = unique(FLOORS, floors)?;
+    if let Some((contract, _)) = floors.iter().find(|(_, floor)| floor.cohort_min < COHORT_MIN_LEAST) {
+        let reason = format!("`{contract}` has a cohort_min below {COHORT_MIN_LEAST}: no agreement goes lower");
+        return Err(BundleRefused::facts(FLOORS, reason));
+    }
+    let mut contracts: Vec<Contract> = Vec::new();
+    for row in file.contract {
+        let refuse = |reason: &str| Err(BundleRefused::facts(CONTRACTS, format!("`{}` {reason}", row.id)));
+        if contracts.iter().any(|other| other.id == row.id) {
+            return refuse("is there twice: keep one");
+        }
+        if row.title.is_empty() || row.starts > row.ends {
+            return refuse("needs a title and must not end before it starts");
+        }
+        let Some(floor) = floors.remove(&row.id) else { return refuse("has no floor: add it to facts/floors.toml") };
+        let binds = unique(CONTRACTS, row.binds.into_iter().map(|bind| (bind.party, bind.categories)))?;
+        let (starts, ends) = (row.starts, row.ends);
+        contracts.push(Contract { id: row.id, datasets: row.datasets, starts, ends, binds, floor });
+    }
+    match floors.into_keys().next() {
+        Some(left) => Err(BundleRefused::facts(FLOORS, format!("`{left}` is no contract: remove its floor"))),
+        None => Ok(contracts),
+    }
+}
+
+type Datasets = BTreeMap<ids::DatasetId, BTreeMap<String, BTreeMap<String, String>>>;
+
+fn columns(file: ColumnsFile) -> Result<(BTreeSet<String>, Datasets), BundleRefused> {
+    let levels: BTreeSet<String> = file.levels.into_keys().collect();
+    for dataset in &file.dataset {
+        for (table, columns) in &dataset.tables {
+            if let Some((column, level)) = columns.iter().find(|(_, level)| !levels.contains(*level)) {
+                let reason = format!(
+                    "`{table}.{column}` has the level `{level}`, which [levels] does not list: add it or use one of {}",
+                    levels.iter().cloned().collect::<Vec<_>>().join(", ")
+                );
+                return Err(BundleRefused::facts(COLUMNS, reason));
+            }
+        }
+    }
+    Ok((levels, unique(COLUMNS, file.dataset.into_iter().map(|row| (row.id, row.tables)))?))
+}
+
+fn obligations(file: ObligationsFile) -> Result<BTreeMap<String, Obligation>, BundleRefused> {
+    for row in &file.obligation {
+        let refuse = |reason: &str| Err(BundleRefused::facts(OBLIGATIONS, format!("`{}` {reason}", row.id)));
+        let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if row.id.is_empty() || !row.id.chars().all(name) {
+            return refuse("is no name for an obligation: use `a-z 0-9 -`");
+        }
+        if row.text.is_empty() {
+            return refuse("needs a text that says what it does");
+        }
+        if row.filters.iter().any(|f| f.values.is_some() == f.from.is_some()) {
+            return refuse("has a filter that needs either `values` or `from`, and not both");
+        }
+        if row.filters.iter().any(|f| f.values.as_ref().is_some_and(BTreeSet::is_empty)) {
+            return refuse("has a filter without values: it would never permit anything");
+        }
+    }
+    unique(OBLIGATIONS, file.obligation.into_iter().map(|row| (row.id, Obligation { filters: row.filters })))
+}
+
+fn budgets(file: BudgetsFile) -> Result<Budgets, BundleRefused> {
+    let refuse = |reason: String| Err(BundleRefused::facts(BUDGETS, reason));
+    let (delta, delta_per_question) =
+        (Delta::from_units(file.delta_e15), Delta::from_units(file.delta_per_question_e15));
+    if delta == Delta::ZERO || delta.as_f64() > DELTA_MOST || delta_per_question > delta {
+        return refuse(format!("δ must be above 0 and at most {DELTA_MOST}, and a question's δ no more than that"));
+    }
+    for row in &file.quota {
+        let (quota, question) = (row.block_micro_epsilon, row.question_micro_epsilon);
+        if quota == 0 || question == 0 || question > quota || quota > file.block_cap_micro_epsilon {
+            return refuse(format!(
+                "quota of `{}`: expected 0 < question_micro_epsilon ≤ block_micro_epsilon ≤ block_cap_micro_epsilon",
+                row.party
+            ));
+        }
+    }
+    if file.default_micro_epsilon == 0 {
+        return refuse("default_micro_epsilon must be above 0".to_owned());
+    }
+    let units = MicroEpsilon::from_units;
+    let rows = file.quota.into_iter();
+    let quotas = unique(BUDGETS, rows.map(|row| (row.party, (row.block_micro_epsilon, row.question_micro_epsilon))))?;
+    Ok(Budgets {
+        delta,
+        delta_per_question,
+        block_cap: units(file.block_cap_micro_epsilon),
+        question_caps: quotas.iter().map(|(party, (_, question))| (party.clone(), units(*question))).collect(),
+        quotas: quotas.into_iter().map(|(party, (quota, _))| (party, units(quota))).collect(),
+        epsilon_default: units(file.default_micro_epsilon),
+    })
+}
+
+/// Names that point from one file into another.
+fn references(facts: &Facts) -> Result<(), BundleRefused> {
+    let refuse = |file: &str, what: &str, name: &dyn Display, wanted: &str| {
+        Err(BundleRefused::facts(file, format!("{what} `{name}` is not in {wanted}: add it there or remove it here")))
+    };
+    if let Some(party) = facts.budgets.quotas.keys().find(|party| !facts.parties.contains_key(*party)) {
+        return refuse(BUDGETS, "party", party, PARTIES);
+    }
+    for contract in &facts.contracts {
+        if let Some(dataset) = contract.datasets.iter().find(|d| !facts.datasets.contains_key(*d)) {
+            return refuse(CONTRACTS, "dataset", dataset, COLUMNS);
+        }
+        for (party, scope) in &contract.binds {
+            if !facts.parties.contains_key(party) {
+                return refuse(CONTRACTS, "party", party, PARTIES);
+            }
+            if let Some(name) = scope.iter().flatten().find(|name| !facts.categories.contains_key(*name)) {
+                return refuse(CONTRACTS, "category", name, CATEGORIES);
+            }
+        }
+    }
+    for filter in facts.obligations.values().flat_map(|obligation| &obligation.filters) {
+        let FilterRow { dataset, table, column, .. } = filter;
+        let there = facts.datasets.get(dataset).and_then(|tables| tables.get(table)).map(|c| c.contains_key(column));
+        if there != Some(true) {
+            return refuse(OBLIGATIONS, "column", &format!("{dataset}.{table}.{column}"), COLUMNS);
+        }
+    }
+    supplier_references(facts)
+}
+
+fn supplier_references(facts: &Facts) -> Result<(), BundleRefused> {
+    let sellers: BTreeSet<&String> = facts.categories.values().flat_map(|c| &c.suppliers).collect();
+    for party in facts.parties.values() {
+        if let Some(name) = party.suppliers.iter().find(|name| !sellers.contains(name)) {
+            let reason = format!("supplier `{name}` of `{}` sells in no category of {CATEGORIES}", party.id);
+            return Err(BundleRefused::facts(PARTIES, reason));
+        }
+    }
+    if let Some((brand, supplier)) = facts.brands.iter().find(|(_, supplier)| !sellers.contains(supplier)) {
+        let reason = format!("supplier `{supplier}` of brand `{brand}` sells in no category of {CATEGORIES}");
+        return Err(BundleRefused::facts(BRANDS, reason));
+    }
+    Ok(())
+}

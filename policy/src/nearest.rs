@@ -1,0 +1,122 @@
+//! The nearest allowed form of a denied question, found by asking the policy itself.
+//!
+//! Small changes are tried one by one, then two by two: a lower cost, an ungrouped column, a column left out, another
+//! purpose. What is proposed was judged by the same rules, so it never promises too much.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ids::{MicroEpsilon, PurposeId, Timestamp};
+
+use crate::{Bundle, Request};
+
+/// Judging costs tens of microseconds; a denial must stay cheap.
+const TRIES_MAX: usize = 200;
+/// Columns named in one proposal.
+const NAMED_MAX: usize = 4;
+
+type Columns = BTreeSet<(String, String)>;
+
+/// One small change of a request.
+#[derive(Debug, Clone)]
+enum Change {
+    Epsilon(MicroEpsilon),
+    Ungroup(Columns),
+    LeaveOut { columns: Columns, tables: BTreeSet<String> },
+    Purpose(PurposeId),
+}
+
+impl Change {
+    fn apply(&self, mut request: Request) -> Request {
+        match self {
+            Self::Epsilon(epsilon) => request.epsilon = *epsilon,
+            Self::Ungroup(columns) => request.footprint.keys.retain(|column| !columns.contains(column)),
+            Self::LeaveOut { columns, tables } => {
+                request.footprint.keys.retain(|column| !columns.contains(column));
+                request.footprint.columns.retain(|column| !columns.contains(column));
+                request.footprint.tables.retain(|table| !tables.contains(table));
+            }
+            Self::Purpose(purpose) => request.purpose = purpose.clone(),
+        }
+        request
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Epsilon(epsilon) => format!("ask with ε at most {epsilon}"),
+            Self::Ungroup(columns) => format!("do not group by {}", names(columns)),
+            Self::LeaveOut { columns, .. } => format!("leave out {}", names(columns)),
+            Self::Purpose(purpose) => format!("ask for the purpose `{purpose}`"),
+        }
+    }
+}
+
+fn names(columns: &Columns) -> String {
+    let shown = columns.iter().take(NAMED_MAX).map(|(table, column)| format!("`{table}.{column}`"));
+    let mut shown: Vec<String> = shown.collect();
+    if columns.len() > NAMED_MAX {
+        shown.push(format!("{} more", columns.len() - NAMED_MAX));
+    }
+    shown.join(", ")
+}
+
+/// The first change, or pair of changes, that turns the denial into a permit.
+pub(crate) fn find(bundle: &Bundle, request: &Request, now: Timestamp) -> Option<String> {
+    if !request.action.is_question() {
+        return None;
+    }
+    let changes = changes(bundle, request);
+    let singles = changes.iter().map(|change| vec![change]);
+    let pairs = changes.iter().enumerate().flat_map(|(at, first)| {
+        changes.iter().skip(at + 1).map(move |second| vec![first, second])
+    });
+    for tried in singles.chain(pairs).take(TRIES_MAX) {
+        let changed = tried.iter().fold(request.clone(), |request, change| change.apply(request));
+        if let Ok(permit) = bundle.judge(&changed, now) {
+            let words: Vec<String> = tried.iter().map(|change| change.words()).collect();
+            let clauses: Vec<&str> = permit.clauses().iter().map(ids::ClauseId::as_str).collect();
+            return Some(format!("{} (allowed by {})", words.join(" and "), clauses.join(", ")));
+        }
+    }
+    None
+}
+
+/// Every small change worth trying, the least painful first.
+fn changes(bundle: &Bundle, request: &Request) -> Vec<Change> {
+    let mut changes = Vec::new();
+    let cap = bundle.facts.budgets.question_caps.get(request.principal.party());
+    if let Some(&cap) = cap.filter(|cap| request.epsilon > **cap || request.epsilon == MicroEpsilon::ZERO) {
+        changes.push(Change::Epsilon(cap));
+    }
+    let by_level = |columns: &mut dyn Iterator<Item = &(String, String)>| {
+        let mut found: BTreeMap<String, Columns> = BTreeMap::new();
+        for column in columns {
+            found.entry(level(bundle, request, column)).or_default().insert(column.clone());
+        }
+        found
+    };
+    let keys = by_level(&mut request.footprint.keys.iter());
+    changes.extend(keys.into_values().map(Change::Ungroup));
+    let read = by_level(&mut request.footprint.all_columns().into_iter());
+    changes.extend(read.into_iter().map(|(level, columns)| {
+        let tables = request.footprint.tables.iter().filter(|table| entirely(bundle, request, table, &level));
+        let tables = tables.cloned().collect();
+        Change::LeaveOut { columns, tables }
+    }));
+    let others = bundle.facts.purposes.keys().filter(|purpose| **purpose != request.purpose);
+    changes.extend(others.cloned().map(Change::Purpose));
+    changes
+}
+
+/// The level of a column; columns without one go together.
+fn level(bundle: &Bundle, request: &Request, (table, column): &(String, String)) -> String {
+    let tables = bundle.facts.datasets.get(&request.dataset);
+    let level = tables.and_then(|tables| tables.get(table)).and_then(|columns| columns.get(column));
+    level.cloned().unwrap_or_default()
+}
+
+/// Whether a table has only columns of this level, so that leaving them out leaves out the table.
+fn entirely(bundle: &Bundle, request: &Request, table: &str, level: &str) -> bool {
+    let tables = bundle.facts.datasets.get(&request.dataset);
+    let columns = tables.and_then(|tables| tables.get(table));
+    columns.is_none_or(|columns| columns.values().all(|l| l == level))
+}
