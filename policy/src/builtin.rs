@@ -167,12 +167,9 @@ impl BuiltIn {
                 "Вопрос указывает, какие таблицы он читает.",
                 "Сұрақ қандай кестелерді оқитынын көрсетеді.",
             ),
-            Self::EpsilonZero => (
-                "EPSILON-ZERO",
-                "A question costs something.",
-                "Вопрос имеет цену.",
-                "Сұрақтың құны бар.",
-            ),
+            Self::EpsilonZero => {
+                ("EPSILON-ZERO", "A question costs something.", "Вопрос имеет цену.", "Сұрақтың құны бар.")
+            }
             Self::EpsilonCap => (
                 "EPSILON-CAP",
                 "One question costs no more than its party's cap.",

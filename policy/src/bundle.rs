@@ -79,7 +79,8 @@ impl Bundle {
 
     /// One request per action, so that a schema that does not fit shows at load and not at the first question.
     fn probe(&self) -> Result<(), BundleRefused> {
-        let Some((party, role)) = self.facts.parties.values().find_map(|p| Some((p, *p.roles.first()?))) else {
+        let Some((party, role)) = self.facts.parties.values().find_map(|p| Some((p, *p.roles.first()?)))
+        else {
             return Err(BundleRefused::facts("facts/parties.toml", "there is no party with a role: add one"));
         };
         let Some(dataset) = self.facts.datasets.keys().next() else {
@@ -97,7 +98,10 @@ impl Bundle {
                 obligations: [""].into(),
             };
             self.cedar_request(&party.id, role, action, dataset, &ask).map_err(|reason| {
-                BundleRefused::facts(SCHEMA, format!("action `{}` does not fit: {reason}", action.cedar_name()))
+                BundleRefused::facts(
+                    SCHEMA,
+                    format!("action `{}` does not fit: {reason}", action.cedar_name()),
+                )
             })?;
         }
         Ok(())
@@ -166,7 +170,8 @@ fn schema(text: &str) -> Result<Schema, BundleRefused> {
     if let Some(warning) = warnings.into_iter().next() {
         return Err(BundleRefused::malformed(SCHEMA, 1, warning));
     }
-    let names: std::collections::BTreeSet<String> = schema.actions().map(|uid| uid.id().unescaped().to_owned()).collect();
+    let names: std::collections::BTreeSet<String> =
+        schema.actions().map(|uid| uid.id().unescaped().to_owned()).collect();
     let known = Action::ALL.map(|action| action.cedar_name().to_owned()).into();
     if names != known {
         let known = known.into_iter().collect::<Vec<_>>().join(", ");
@@ -192,9 +197,12 @@ fn read(dir: &Path) -> Result<Read, BundleRefused> {
             (SCHEMA, _) if kind.is_file() => {
                 files.insert(name.clone(), text(&path, &name)?);
             }
-            (_, Some((folder, extension))) if kind.is_dir() => read_folder(folder, extension, &path, &mut files)?,
+            (_, Some((folder, extension))) if kind.is_dir() => {
+                read_folder(folder, extension, &path, &mut files)?
+            }
             _ => {
-                let advice = "it has schema.cedarschema, bundle.lock, policies/, promises/, facts/ and cases/";
+                let advice =
+                    "it has schema.cedarschema, bundle.lock, policies/, promises/, facts/ and cases/";
                 return Err(BundleRefused::UnexpectedFile { file: name, advice });
             }
         }

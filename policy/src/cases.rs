@@ -124,7 +124,8 @@ pub(crate) fn load(files: &BTreeMap<String, String>, _facts: &Facts) -> Result<V
     for (file, text) in files.iter().filter(|(file, _)| file.starts_with("cases/")) {
         let parsed: CasesFile = facts::parse(file, text)?;
         for case in parsed.case {
-            let refuse = |reason: &str| Err(BundleRefused::facts(file, format!("case `{}` {reason}", case.name)));
+            let refuse =
+                |reason: &str| Err(BundleRefused::facts(file, format!("case `{}` {reason}", case.name)));
             if case.name.is_empty() || case.because.is_empty() {
                 return refuse("needs a name and a because");
             }
@@ -141,8 +142,10 @@ impl Case {
     fn request(&self) -> Result<Request, String> {
         let Given { party, role, .. } = &self.given;
         let subject: Subject = "case".parse().map_err(|error: ids::NameRefused| error.to_string())?;
-        let columns = |names: &BTreeSet<String>| names.iter().map(|name| column(name)).collect::<Result<_, String>>();
-        let (mut read, keys): (BTreeSet<_>, BTreeSet<_>) = (columns(&self.when.reads)?, columns(&self.when.keys)?);
+        let columns =
+            |names: &BTreeSet<String>| names.iter().map(|name| column(name)).collect::<Result<_, String>>();
+        let (mut read, keys): (BTreeSet<_>, BTreeSet<_>) =
+            (columns(&self.when.reads)?, columns(&self.when.keys)?);
         read.extend(keys.iter().cloned());
         let of_columns = read.iter().map(|(table, _)| table.clone());
         let tables = of_columns.chain(self.when.tables.iter().cloned()).collect();
@@ -171,11 +174,17 @@ impl Case {
         let clauses: BTreeSet<ClauseId> = decision.clauses().iter().cloned().collect();
         let Then { decision: expected, clauses: because, .. } = &self.then;
         if came != *expected || clauses != *because {
-            return Err(format!("expected {expected} by {}, came {came} by {}", list(because), list(&clauses)));
+            return Err(format!(
+                "expected {expected} by {}, came {came} by {}",
+                list(because),
+                list(&clauses)
+            ));
         }
         match decision {
             Decision::Permitted(permit) => self.check_obligations(permit.obligations()),
-            Decision::Denied(denied) if self.then.nearest.is_some() && self.then.nearest != denied.nearest => {
+            Decision::Denied(denied)
+                if self.then.nearest.is_some() && self.then.nearest != denied.nearest =>
+            {
                 Err(format!("expected the nearest {:?}, came {:?}", self.then.nearest, denied.nearest))
             }
             Decision::Denied(_) => Ok(()),
@@ -200,7 +209,9 @@ impl Case {
 
 fn column(name: &str) -> Result<(String, String), String> {
     match name.split_once('.') {
-        Some((table, column)) if !table.is_empty() && !column.is_empty() => Ok((table.to_owned(), column.to_owned())),
+        Some((table, column)) if !table.is_empty() && !column.is_empty() => {
+            Ok((table.to_owned(), column.to_owned()))
+        }
         _ => Err(format!("names the column `{name}`: expected `table.column`")),
     }
 }
@@ -229,7 +240,8 @@ impl Bundle {
                 }
             }
         }
-        report.without_case = self.rules.clauses.keys().filter(|id| !decided.contains(*id)).cloned().collect();
+        report.without_case =
+            self.rules.clauses.keys().filter(|id| !decided.contains(*id)).cloned().collect();
         report
     }
 }

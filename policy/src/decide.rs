@@ -7,8 +7,9 @@ use ids::{ClauseId, MicroEpsilon, Timestamp};
 
 use crate::facts::{Asker, NoTerms, Party, Terms};
 use crate::refusal::one_line;
+use crate::request::ROWS;
 use crate::vocabulary::Ask;
-use crate::{BuiltIn, Bundle, Decision, Denied, Footprint, Lang, Obligations, Permit, Request, RowFilter, nearest};
+use crate::{BuiltIn, Bundle, Decision, Denied, Lang, Obligations, Permit, Request, RowFilter, nearest};
 
 /// Columns named in a reason; more would bury the rule.
 const NAMED_MAX: usize = 3;
@@ -133,16 +134,13 @@ impl Bundle {
     /// The request as the rules see it.
     fn ask<'a>(&'a self, request: &'a Request, terms: &Terms, cap: MicroEpsilon) -> Result<Ask<'a>, No> {
         let levels = self.levels(request)?;
-        let of = |columns: &mut dyn Iterator<Item = &(String, String)>| -> BTreeSet<&'a str> {
-            columns.filter_map(|column| levels.get(column).copied()).collect()
-        };
         let footprint = &request.footprint;
         // A number beyond i64 is far beyond every cap; the largest i64 is, too.
         let whole = |epsilon: MicroEpsilon| i64::try_from(epsilon.units()).unwrap_or(i64::MAX);
         Ok(Ask {
             purpose: request.purpose.as_str(),
-            levels: of(&mut footprint.all_columns().into_iter()),
-            keys: of(&mut footprint.keys.iter()),
+            keys: footprint.keys.iter().filter_map(|column| levels.get(column).copied()).collect(),
+            levels: levels.into_values().collect(),
             tables: footprint.all_tables(),
             epsilon_micro: whole(request.epsilon),
             epsilon_micro_max: whole(cap),
@@ -151,8 +149,8 @@ impl Bundle {
         })
     }
 
-    /// The level of every column of the footprint; a table or column without one is a denial.
-    fn levels<'a>(&'a self, request: &'a Request) -> Result<BTreeMap<&'a (String, String), &'a str>, No> {
+    /// The level of everything that is read; a table or column without one is a denial.
+    fn levels(&self, request: &Request) -> Result<BTreeMap<(String, String), &str>, No> {
         let Request { dataset, footprint, .. } = request;
         let Some(tables) = self.facts.datasets.get(dataset) else {
             return Err(No::built_in(BuiltIn::UnknownDataset, format_args!("`{dataset}`")));
@@ -161,12 +159,11 @@ impl Bundle {
             return Err(No::built_in(BuiltIn::UnknownTable, format_args!("`{table}`")));
         }
         let mut levels = BTreeMap::new();
-        for column in footprint.all_columns() {
-            let (table, name) = column;
-            match tables.get(table).and_then(|columns| columns.get(name)) {
-                Some(level) => levels.insert(column, level.as_str()),
-                None => return Err(No::built_in(BuiltIn::UnknownColumn, format_args!("`{table}.{name}`"))),
+        for (table, column) in footprint.reads() {
+            let Some(level) = tables.get(&table).and_then(|columns| columns.get(&column)) else {
+                return Err(No::built_in(BuiltIn::UnknownColumn, format_args!("`{table}.{column}`")));
             };
+            levels.insert((table, column), level.as_str());
         }
         Ok(levels)
     }
@@ -191,13 +188,15 @@ impl Bundle {
                 let detail = format_args!("{action} on `{dataset}` by {role} of `{party}` for `{purpose}`");
                 Err(No::built_in(BuiltIn::DefaultDeny, detail))
             }
-            (false, false) => Err(self.forbidden(&said.clauses, &request.footprint, request)),
+            (false, false) => Err(self.forbidden(&said.clauses, request)),
         }
     }
 
     /// Asks Cedar. Any error of any rule is a denial, whatever the other rules say.
     pub(crate) fn evaluate(&self, rules: &PolicySet, request: &Request, ask: &Ask<'_>) -> Result<Said, No> {
-        let failed = |reason: &dyn std::fmt::Display| No::built_in(BuiltIn::PolicyError, one_line(&reason.to_string()));
+        let failed = |reason: &dyn std::fmt::Display| {
+            No::built_in(BuiltIn::PolicyError, one_line(&reason.to_string()))
+        };
         let Request { principal, action, dataset, .. } = request;
         let cedar = self
             .cedar_request(principal.party(), principal.role(), *action, dataset, ask)
@@ -220,16 +219,18 @@ impl Bundle {
     }
 
     /// The words of the clauses that forbid, and the columns they are about.
-    fn forbidden(&self, clauses: &BTreeSet<ClauseId>, footprint: &Footprint, request: &Request) -> No {
+    fn forbidden(&self, clauses: &BTreeSet<ClauseId>, request: &Request) -> No {
         let tables = self.facts.datasets.get(&request.dataset);
         let level = |(table, column): &(String, String)| tables?.get(table)?.get(column);
+        let reads = request.footprint.reads();
         let reasons: Vec<String> = clauses
             .iter()
             .filter_map(|id| self.rules.clauses.get(id))
             .map(|clause| {
-                let about = |column: &&(String, String)| level(column).is_some_and(|l| clause.constants.contains(l));
-                let columns = footprint.all_columns().into_iter().filter(about).take(NAMED_MAX);
-                let named: Vec<String> = columns.map(|(table, column)| format!("`{table}.{column}`")).collect();
+                let about =
+                    |read: &&(String, String)| level(read).is_some_and(|l| clause.constants.contains(l));
+                let named = reads.iter().filter(|(_, column)| column != ROWS).filter(about).take(NAMED_MAX);
+                let named: Vec<String> = named.map(|(table, column)| format!("`{table}.{column}`")).collect();
                 let open = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
                 format!("{}: {}{open}", clause.id, clause.text(Lang::En))
             })
@@ -260,11 +261,17 @@ impl Bundle {
                 return Err(No::built_in(BuiltIn::PolicyError, format_args!("unknown obligation `{name}`")));
             };
             for RowFilter { table, column, allowed } in self.facts.filters(obligation, asker) {
-                filters.entry((table, column)).and_modify(|so_far| so_far.retain(|v| allowed.contains(v))).or_insert(allowed);
+                filters
+                    .entry((table, column))
+                    .and_modify(|so_far| so_far.retain(|v| allowed.contains(v)))
+                    .or_insert(allowed);
             }
         }
-        if let Some((table, column)) = filters.iter().find(|(_, allowed)| allowed.is_empty()).map(|(place, _)| place) {
-            let detail = format_args!("no value of `{table}.{column}` is in the scope of `{}`", asker.party.id);
+        if let Some((table, column)) =
+            filters.iter().find(|(_, allowed)| allowed.is_empty()).map(|(place, _)| place)
+        {
+            let detail =
+                format_args!("no value of `{table}.{column}` is in the scope of `{}`", asker.party.id);
             return Err(No::built_in(BuiltIn::EmptyScope, detail));
         }
         let filter = |((table, column), allowed)| RowFilter { table, column, allowed };

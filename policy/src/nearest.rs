@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ids::{MicroEpsilon, PurposeId, Timestamp};
 
+use crate::request::ROWS;
 use crate::{Bundle, Request};
 
 /// Judging costs tens of microseconds; a denial must stay cheap.
@@ -51,12 +52,19 @@ impl Change {
 }
 
 fn names(columns: &Columns) -> String {
-    let shown = columns.iter().take(NAMED_MAX).map(|(table, column)| format!("`{table}.{column}`"));
-    let mut shown: Vec<String> = shown.collect();
-    if columns.len() > NAMED_MAX {
-        shown.push(format!("{} more", columns.len() - NAMED_MAX));
+    let named = |table: &str| columns.iter().any(|(other, column)| other == table && column != ROWS);
+    let all = columns.iter().filter_map(|(table, column)| match column.as_str() {
+        ROWS if named(table) => None,
+        ROWS => Some(format!("`{table}`")),
+        column => Some(format!("`{table}.{column}`")),
+    });
+    let mut all: Vec<String> = all.collect();
+    if all.len() > NAMED_MAX {
+        let more = format!("{} more", all.len() - NAMED_MAX);
+        all.truncate(NAMED_MAX);
+        all.push(more);
     }
-    shown.join(", ")
+    all.join(", ")
 }
 
 /// The first change, or pair of changes, that turns the denial into a permit.
@@ -66,9 +74,10 @@ pub(crate) fn find(bundle: &Bundle, request: &Request, now: Timestamp) -> Option
     }
     let changes = changes(bundle, request);
     let singles = changes.iter().map(|change| vec![change]);
-    let pairs = changes.iter().enumerate().flat_map(|(at, first)| {
-        changes.iter().skip(at + 1).map(move |second| vec![first, second])
-    });
+    let pairs = changes
+        .iter()
+        .enumerate()
+        .flat_map(|(at, first)| changes.iter().skip(at + 1).map(move |second| vec![first, second]));
     for tried in singles.chain(pairs).take(TRIES_MAX) {
         let changed = tried.iter().fold(request.clone(), |request, change| change.apply(request));
         if let Ok(permit) = bundle.judge(&changed, now) {
@@ -87,20 +96,20 @@ fn changes(bundle: &Bundle, request: &Request) -> Vec<Change> {
     if let Some(&cap) = cap.filter(|cap| request.epsilon > **cap || request.epsilon == MicroEpsilon::ZERO) {
         changes.push(Change::Epsilon(cap));
     }
-    let by_level = |columns: &mut dyn Iterator<Item = &(String, String)>| {
+    let by_level = |columns: &Columns| {
         let mut found: BTreeMap<String, Columns> = BTreeMap::new();
         for column in columns {
             found.entry(level(bundle, request, column)).or_default().insert(column.clone());
         }
         found
     };
-    let keys = by_level(&mut request.footprint.keys.iter());
-    changes.extend(keys.into_values().map(Change::Ungroup));
-    let read = by_level(&mut request.footprint.all_columns().into_iter());
-    changes.extend(read.into_iter().map(|(level, columns)| {
-        let tables = request.footprint.tables.iter().filter(|table| entirely(bundle, request, table, &level));
-        let tables = tables.cloned().collect();
-        Change::LeaveOut { columns, tables }
+    changes.extend(by_level(&request.footprint.keys).into_values().map(Change::Ungroup));
+    let reads = request.footprint.reads();
+    changes.extend(by_level(&reads).into_values().map(|columns| {
+        // A table goes with the columns, when its very rows are of the level and nothing else of it is used.
+        let used = |table: &str| reads.difference(&columns).any(|(other, _)| other == table);
+        let rows = columns.iter().filter(|(table, column)| column == ROWS && !used(table));
+        Change::LeaveOut { tables: rows.map(|(table, _)| table.clone()).collect(), columns }
     }));
     let others = bundle.facts.purposes.keys().filter(|purpose| **purpose != request.purpose);
     changes.extend(others.cloned().map(Change::Purpose));
@@ -112,11 +121,4 @@ fn level(bundle: &Bundle, request: &Request, (table, column): &(String, String))
     let tables = bundle.facts.datasets.get(&request.dataset);
     let level = tables.and_then(|tables| tables.get(table)).and_then(|columns| columns.get(column));
     level.cloned().unwrap_or_default()
-}
-
-/// Whether a table has only columns of this level, so that leaving them out leaves out the table.
-fn entirely(bundle: &Bundle, request: &Request, table: &str, level: &str) -> bool {
-    let tables = bundle.facts.datasets.get(&request.dataset);
-    let columns = tables.and_then(|tables| tables.get(table));
-    columns.is_none_or(|columns| columns.values().all(|l| l == level))
 }

@@ -50,7 +50,9 @@ impl Checker<'_> {
 
     fn effect(&self) -> Result<(), BundleRefused> {
         if self.clause.promise && self.clause.permits {
-            return Err(self.refuse("is a promise that permits", "a promise says what must never be: use forbid"));
+            return Err(
+                self.refuse("is a promise that permits", "a promise says what must never be: use forbid")
+            );
         }
         if !self.clause.permits && !self.clause.obligations.is_empty() {
             return Err(self.refuse("forbids and has an @obligation", "only a permit carries obligations"));
@@ -79,7 +81,8 @@ impl Checker<'_> {
                 self.entity(entity)?;
             }
         }
-        let acts: Vec<&str> = json.get("action").into_iter().flat_map(entities).filter_map(entity_id).collect();
+        let acts: Vec<&str> =
+            json.get("action").into_iter().flat_map(entities).filter_map(entity_id).collect();
         if self.clause.permits && acts.is_empty() {
             return Err(self.refuse("permits every action", "name the actions, so that a new one is denied"));
         }
@@ -209,7 +212,9 @@ impl Checker<'_> {
         };
         let texts: Vec<&str> = match node(constant) {
             ("Value", Value::String(text)) => vec![text],
-            ("Set", Value::Array(items)) => items.iter().filter_map(|item| item.get("Value")?.as_str()).collect(),
+            ("Set", Value::Array(items)) => {
+                items.iter().filter_map(|item| item.get("Value")?.as_str()).collect()
+            }
             _ => vec![],
         };
         for text in texts {

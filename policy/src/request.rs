@@ -92,9 +92,15 @@ impl FromStr for Action {
     type Err = ActionRefused;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|a| a.name() == text).ok_or_else(|| ActionRefused { text: text.to_owned() })
+        Self::ALL
+            .into_iter()
+            .find(|a| a.name() == text)
+            .ok_or_else(|| ActionRefused { text: text.to_owned() })
     }
 }
+
+/// Stands for the rows of a table where no column is named, in `facts/columns.toml` and in [`Footprint::reads`].
+pub(crate) const ROWS: &str = "*";
 
 /// Everything a question touches, as `(table, column)` in the visible names of the catalogue.
 ///
@@ -118,9 +124,10 @@ impl Footprint {
         self.tables.iter().map(String::as_str).chain(of_columns).collect()
     }
 
-    /// All columns: those read and those grouped by.
-    pub(crate) fn all_columns(&self) -> BTreeSet<&(String, String)> {
-        self.columns.iter().chain(&self.keys).collect()
+    /// Everything that is read: columns, keys, and of every table that it has rows at all (`(table, "*")`).
+    pub(crate) fn reads(&self) -> BTreeSet<(String, String)> {
+        let rows = self.all_tables().into_iter().map(|table| (table.to_owned(), ROWS.to_owned()));
+        rows.chain(self.columns.iter().chain(&self.keys).cloned()).collect()
     }
 }
 

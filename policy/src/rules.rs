@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use cedar_policy::{Effect, Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use ids::{ClauseId, Date};
 
+use crate::BuiltIn;
 use crate::facts::Facts;
 use crate::profile;
 use crate::refusal::{BundleRefused, line_at};
-use crate::BuiltIn;
 
 /// A language the agreement is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -119,7 +119,9 @@ impl Rules {
             }
         }
         if rules.permits.is_empty() {
-            return Err(BundleRefused::MissingFile { file: "policies/*.cedar (with at least one permit)".to_owned() });
+            return Err(BundleRefused::MissingFile {
+                file: "policies/*.cedar (with at least one permit)".to_owned(),
+            });
         }
         rules.validate(schema)?;
         Ok(rules)
@@ -152,7 +154,8 @@ impl Rules {
         match errors.chain(warnings).next() {
             None => Ok(()),
             Some((policy, reason)) => {
-                let clause = self.clauses.values().find(|clause| clause.id.as_str() == AsRef::<str>::as_ref(policy));
+                let clause =
+                    self.clauses.values().find(|clause| clause.id.as_str() == AsRef::<str>::as_ref(policy));
                 let place = clause.map_or_else(Place::unknown, Place::of);
                 let reason = crate::refusal::one_line(&reason);
                 Err(place.refuse(reason, "use the names and types of schema.cedarschema"))
@@ -243,8 +246,9 @@ fn read(
     facts: &Facts,
 ) -> Result<(Clause, Policy), BundleRefused> {
     let place = Place::new(file, statement.line);
-    let malformed =
-        |error: &dyn std::fmt::Display| BundleRefused::malformed(file, statement.line, format_args!("{error}"));
+    let malformed = |error: &dyn std::fmt::Display| {
+        BundleRefused::malformed(file, statement.line, format_args!("{error}"))
+    };
     let policy = Policy::parse(None, statement.text).map_err(|error| malformed(&error))?;
     let clause = clause(&place, &policy, promise)?;
     let policy = policy.new_id(PolicyId::new(clause.id.as_str()));

@@ -80,7 +80,10 @@ impl SampleBundle {
                 Some(folder) => fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)),
                 None => fs::write(&path, text),
             };
-            written.map_err(|error| BundleRefused::Io { path: path.display().to_string(), reason: error.to_string() })?;
+            written.map_err(|error| BundleRefused::Io {
+                path: path.display().to_string(),
+                reason: error.to_string(),
+            })?;
         }
         Ok(())
     }

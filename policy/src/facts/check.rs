@@ -6,11 +6,12 @@ use std::fmt::Display;
 use ids::{Delta, MicroEpsilon};
 
 use super::files::{
-    BrandsFile, BudgetsFile, CategoriesFile, ColumnsFile, ContractsFile, FilterRow, FloorsFile, ObligationsFile,
-    PartiesFile, PurposesFile, parse,
+    BrandsFile, BudgetsFile, CategoriesFile, ColumnsFile, ContractsFile, FilterRow, FloorsFile,
+    ObligationsFile, PartiesFile, PurposesFile, parse,
 };
 use super::{Budgets, Category, Contract, Facts, Floor, Obligation, Party, Purpose};
 use crate::refusal::BundleRefused;
+use crate::request::ROWS;
 
 const PARTIES: &str = "facts/parties.toml";
 const BRANDS: &str = "facts/brands.toml";
@@ -36,7 +37,10 @@ type Files = BTreeMap<String, String>;
 /// Reads and cross-checks all facts.
 pub(crate) fn load(files: &Files) -> Result<Facts, BundleRefused> {
     let text = |file: &str| {
-        files.get(file).map(String::as_str).ok_or_else(|| BundleRefused::MissingFile { file: file.to_owned() })
+        files
+            .get(file)
+            .map(String::as_str)
+            .ok_or_else(|| BundleRefused::MissingFile { file: file.to_owned() })
     };
     let (levels, datasets) = columns(parse(COLUMNS, text(COLUMNS)?)?)?;
     let facts = Facts {
@@ -71,15 +75,23 @@ fn unique<K: Ord + Display, V>(
 
 fn parties(file: PartiesFile) -> Result<BTreeMap<ids::PartyId, Party>, BundleRefused> {
     let rows = file.party.into_iter().map(|row| {
-        let party =
-            Party { id: row.id.clone(), name: row.name, kind: row.kind, roles: row.roles, suppliers: row.suppliers };
+        let party = Party {
+            id: row.id.clone(),
+            name: row.name,
+            kind: row.kind,
+            roles: row.roles,
+            suppliers: row.suppliers,
+        };
         (row.id, party)
     });
     unique(PARTIES, rows)
 }
 
 fn purposes(file: PurposesFile) -> Result<BTreeMap<ids::PurposeId, Purpose>, BundleRefused> {
-    unique(PURPOSES, file.purpose.into_iter().map(|row| (row.id.clone(), Purpose { id: row.id, text: row.text })))
+    unique(
+        PURPOSES,
+        file.purpose.into_iter().map(|row| (row.id.clone(), Purpose { id: row.id, text: row.text })),
+    )
 }
 
 fn brands(file: BrandsFile) -> Result<BTreeMap<String, String>, BundleRefused> {
@@ -91,7 +103,10 @@ fn categories(file: CategoriesFile) -> Result<BTreeMap<String, Category>, Bundle
         return Err(BundleRefused::facts(CATEGORIES, format!("category `{}` needs a department", row.name)));
     }
     let rows = file.category.into_iter();
-    unique(CATEGORIES, rows.map(|row| (row.name, Category { suppliers: row.suppliers, sensitive: row.sensitive })))
+    unique(
+        CATEGORIES,
+        rows.map(|row| (row.name, Category { suppliers: row.suppliers, sensitive: row.sensitive })),
+    )
 }
 
 fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, BundleRefused> {
@@ -106,7 +121,8 @@ fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, B
     });
     let mut floors = unique(FLOORS, floors)?;
     if let Some((contract, _)) = floors.iter().find(|(_, floor)| floor.cohort_min < COHORT_MIN_LEAST) {
-        let reason = format!("`{contract}` has a cohort_min below {COHORT_MIN_LEAST}: no agreement goes lower");
+        let reason =
+            format!("`{contract}` has a cohort_min below {COHORT_MIN_LEAST}: no agreement goes lower");
         return Err(BundleRefused::facts(FLOORS, reason));
     }
     let mut contracts: Vec<Contract> = Vec::new();
@@ -118,7 +134,9 @@ fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, B
         if row.title.is_empty() || row.starts > row.ends {
             return refuse("needs a title and must not end before it starts");
         }
-        let Some(floor) = floors.remove(&row.id) else { return refuse("has no floor: add it to facts/floors.toml") };
+        let Some(floor) = floors.remove(&row.id) else {
+            return refuse("has no floor: add it to facts/floors.toml");
+        };
         let binds = unique(CONTRACTS, row.binds.into_iter().map(|bind| (bind.party, bind.categories)))?;
         let (starts, ends) = (row.starts, row.ends);
         contracts.push(Contract { id: row.id, datasets: row.datasets, starts, ends, binds, floor });
@@ -135,6 +153,10 @@ fn columns(file: ColumnsFile) -> Result<(BTreeSet<String>, Datasets), BundleRefu
     let levels: BTreeSet<String> = file.levels.into_keys().collect();
     for dataset in &file.dataset {
         for (table, columns) in &dataset.tables {
+            if !columns.contains_key(ROWS) {
+                let reason = format!("`{table}` has no \"{ROWS}\": say the level of having rows at all");
+                return Err(BundleRefused::facts(COLUMNS, reason));
+            }
             if let Some((column, level)) = columns.iter().find(|(_, level)| !levels.contains(*level)) {
                 let reason = format!(
                     "`{table}.{column}` has the level `{level}`, which [levels] does not list: add it or use one of {}",
@@ -172,7 +194,9 @@ fn budgets(file: BudgetsFile) -> Result<Budgets, BundleRefused> {
     let (delta, delta_per_question) =
         (Delta::from_units(file.delta_e15), Delta::from_units(file.delta_per_question_e15));
     if delta == Delta::ZERO || delta.as_f64() > DELTA_MOST || delta_per_question > delta {
-        return refuse(format!("δ must be above 0 and at most {DELTA_MOST}, and a question's δ no more than that"));
+        return refuse(format!(
+            "δ must be above 0 and at most {DELTA_MOST}, and a question's δ no more than that"
+        ));
     }
     for row in &file.quota {
         let (quota, question) = (row.block_micro_epsilon, row.question_micro_epsilon);
@@ -188,12 +212,16 @@ fn budgets(file: BudgetsFile) -> Result<Budgets, BundleRefused> {
     }
     let units = MicroEpsilon::from_units;
     let rows = file.quota.into_iter();
-    let quotas = unique(BUDGETS, rows.map(|row| (row.party, (row.block_micro_epsilon, row.question_micro_epsilon))))?;
+    let quotas =
+        unique(BUDGETS, rows.map(|row| (row.party, (row.block_micro_epsilon, row.question_micro_epsilon))))?;
     Ok(Budgets {
         delta,
         delta_per_question,
         block_cap: units(file.block_cap_micro_epsilon),
-        question_caps: quotas.iter().map(|(party, (_, question))| (party.clone(), units(*question))).collect(),
+        question_caps: quotas
+            .iter()
+            .map(|(party, (_, question))| (party.clone(), units(*question)))
+            .collect(),
         quotas: quotas.into_iter().map(|(party, (quota, _))| (party, units(quota))).collect(),
         epsilon_default: units(file.default_micro_epsilon),
     })
@@ -202,7 +230,10 @@ fn budgets(file: BudgetsFile) -> Result<Budgets, BundleRefused> {
 /// Names that point from one file into another.
 fn references(facts: &Facts) -> Result<(), BundleRefused> {
     let refuse = |file: &str, what: &str, name: &dyn Display, wanted: &str| {
-        Err(BundleRefused::facts(file, format!("{what} `{name}` is not in {wanted}: add it there or remove it here")))
+        Err(BundleRefused::facts(
+            file,
+            format!("{what} `{name}` is not in {wanted}: add it there or remove it here"),
+        ))
     };
     if let Some(party) = facts.budgets.quotas.keys().find(|party| !facts.parties.contains_key(*party)) {
         return refuse(BUDGETS, "party", party, PARTIES);
@@ -222,7 +253,8 @@ fn references(facts: &Facts) -> Result<(), BundleRefused> {
     }
     for filter in facts.obligations.values().flat_map(|obligation| &obligation.filters) {
         let FilterRow { dataset, table, column, .. } = filter;
-        let there = facts.datasets.get(dataset).and_then(|tables| tables.get(table)).map(|c| c.contains_key(column));
+        let there =
+            facts.datasets.get(dataset).and_then(|tables| tables.get(table)).map(|c| c.contains_key(column));
         if there != Some(true) {
             return refuse(OBLIGATIONS, "column", &format!("{dataset}.{table}.{column}"), COLUMNS);
         }

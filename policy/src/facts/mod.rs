@@ -12,8 +12,8 @@ use identity::Role;
 use ids::{DatasetId, Date, Delta, MicroEpsilon, PartyId, PurposeId};
 
 use crate::RowFilter;
-use files::{FilterRow, ValuesFrom};
 pub use files::PartyKind;
+use files::{FilterRow, ValuesFrom};
 
 pub(crate) use check::{FILES, load};
 pub(crate) use files::parse;
@@ -162,8 +162,12 @@ impl Facts {
     /// and makes the permit impossible.
     pub(crate) fn filters(&self, obligation: &Obligation, ask: &Asker<'_>) -> Vec<RowFilter> {
         let here = obligation.filters.iter().filter(|f| f.dataset == *ask.dataset);
-        here.map(|f| RowFilter { table: f.table.clone(), column: f.column.clone(), allowed: self.values(f, ask) })
-            .collect()
+        here.map(|f| RowFilter {
+            table: f.table.clone(),
+            column: f.column.clone(),
+            allowed: self.values(f, ask),
+        })
+        .collect()
     }
 
     fn values(&self, filter: &FilterRow, ask: &Asker<'_>) -> BTreeSet<String> {
