@@ -8,7 +8,9 @@ const STEPS_PER_E: f64 = 512.0;
 /// The grid of α − 1 runs from e⁻¹⁴ to e²⁴; outside it ε is rounded up to the end point's value, still an upper bound.
 const LOG_ORDER_MIN: f64 = -14.0;
 const LOG_ORDER_MAX: f64 = 24.0;
-/// Floating-point evaluation of one order errs by less than this, relatively; it is added before rounding up.
+/// Floating-point evaluation of one order errs by less than this, relatively and absolutely; it is added before rounding
+/// up. (The terms are a handful of elementary functions, each good to a few units in the last place, and large only where ε
+/// itself is.)
 const EVALUATION_ERROR: f64 = 1e-11;
 /// Shown when no finite ε exists: more than any cap can be.
 const UNBOUNDED: MicroEpsilon = MicroEpsilon::from_units(u64::MAX);
@@ -22,19 +24,7 @@ const UNBOUNDED: MicroEpsilon = MicroEpsilon::from_units(u64::MAX);
 /// ε = αρ + ln(1 − 1/α) − (ln δ + ln α) / (α − 1) is valid; the minimum over a fixed grid of orders is taken, so the
 /// answer is an upper bound for every grid, and is monotone in ρ and in δ to the last bit.
 pub fn epsilon_of(rho: MicroRho, delta: Delta) -> MicroEpsilon {
-    if rho == MicroRho::ZERO || delta.units() >= Delta::ONE as u64 {
-        return MicroEpsilon::ZERO;
-    }
-    if delta == Delta::ZERO {
-        return UNBOUNDED;
-    }
-    let log_inverse_delta = -delta.as_f64().ln();
-    let rho = rho.as_f64();
-    let epsilon = orders()
-        .map(|order| order.above_one * rho + rho + order.rest(log_inverse_delta))
-        .fold(f64::INFINITY, f64::min)
-        .max(0.0);
-    MicroEpsilon::at_least(epsilon * (1.0 + EVALUATION_ERROR) + EVALUATION_ERROR).unwrap_or(UNBOUNDED)
+    Conversion::at(delta).epsilon(rho)
 }
 
 /// The largest whole µρ with `epsilon_of(ρ, δ) ≤ ε`: what a question for ε may spend. Zero where nothing fits, in
@@ -43,7 +33,8 @@ pub fn epsilon_of(rho: MicroRho, delta: Delta) -> MicroEpsilon {
 /// # Guarantee
 /// A ρ-zCDP mechanism with the returned ρ is (ε, δ)-DP; see [`epsilon_of`], whose answer for it never exceeds ε.
 pub fn rho_within(epsilon: MicroEpsilon, delta: Delta) -> MicroRho {
-    let fits = |units: u64| epsilon_of(MicroRho::from_units(units), delta) <= epsilon;
+    let conversion = Conversion::at(delta);
+    let fits = |units: u64| conversion.epsilon(MicroRho::from_units(units)) <= epsilon;
     // INVARIANT (bracket): `fits(low)` holds and `fits(high)` does not, or `high` is beyond what f64 counts exactly.
     let (mut low, mut high) = (0, 1);
     while high < 1 << 52 && fits(high) {
@@ -56,23 +47,38 @@ pub fn rho_within(epsilon: MicroEpsilon, delta: Delta) -> MicroRho {
     MicroRho::from_units(low)
 }
 
-/// One order α, kept as α − 1 so that orders near one lose no digits.
-struct Order {
-    above_one: f64,
+/// The conversion at one δ: α − 1 and ε − αρ for every order α of the grid. The grid is the same for every ρ and δ,
+/// which is what makes the conversion monotone.
+struct Conversion {
+    delta: Delta,
+    orders: Vec<(f64, f64)>,
 }
 
-impl Order {
-    /// ε − αρ at this order: ln(1 − 1/α) + (ln(1/δ) − ln α) / (α − 1).
-    fn rest(&self, log_inverse_delta: f64) -> f64 {
-        let log_order = self.above_one.ln_1p();
-        self.above_one.ln() - log_order + (log_inverse_delta - log_order) / self.above_one
+impl Conversion {
+    fn at(delta: Delta) -> Self {
+        let log_inverse_delta = -delta.as_f64().ln();
+        let steps = ((LOG_ORDER_MAX - LOG_ORDER_MIN) * STEPS_PER_E) as u32;
+        let orders = (0..=steps).map(|step| {
+            // Kept as α − 1, so that orders near one lose no digits.
+            let above_one = (LOG_ORDER_MIN + f64::from(step) / STEPS_PER_E).exp();
+            let log_order = above_one.ln_1p();
+            (above_one, above_one.ln() - log_order + (log_inverse_delta - log_order) / above_one)
+        });
+        Self { delta, orders: orders.collect() }
     }
-}
 
-/// The grid of orders; the same for every ρ and δ, which is what makes the conversion monotone.
-fn orders() -> impl Iterator<Item = Order> {
-    let steps = ((LOG_ORDER_MAX - LOG_ORDER_MIN) * STEPS_PER_E) as u32;
-    (0..=steps).map(|step| Order { above_one: (LOG_ORDER_MIN + f64::from(step) / STEPS_PER_E).exp() })
+    fn epsilon(&self, rho: MicroRho) -> MicroEpsilon {
+        if rho == MicroRho::ZERO || self.delta.units() >= Delta::ONE as u64 {
+            return MicroEpsilon::ZERO;
+        }
+        if self.delta == Delta::ZERO {
+            return UNBOUNDED;
+        }
+        let rho = rho.as_f64();
+        let epsilon = self.orders.iter().map(|(above_one, rest)| above_one * rho + rho + rest);
+        let least = epsilon.fold(f64::INFINITY, f64::min).max(0.0);
+        MicroEpsilon::at_least(least * (1.0 + EVALUATION_ERROR) + EVALUATION_ERROR).unwrap_or(UNBOUNDED)
+    }
 }
 
 /// An agreement's δ, divided between the conversion from ρ to ε and the thresholds of private keys.

@@ -46,9 +46,9 @@ impl Sensitivity {
         self.squared
     }
 
-    /// A rational number that is not below it, and not above it by more than a relative 2⁻³²; exact for whole norms.
+    /// A rational number that is not below it, and not above it by more than a relative 2⁻⁶⁴; exact for whole norms.
     pub(crate) fn upper(self) -> RBig {
-        const BITS: usize = 32;
+        const BITS: usize = 64;
         let root = self.squared.isqrt();
         if root * root == self.squared {
             return RBig::from(UBig::from(root));
@@ -83,9 +83,8 @@ impl ScaleRefused {
     }
 }
 
-/// Binary digits of σ. More of them make the exact sampler slower (its rationals grow), fewer make σ larger than
-/// needed, by at most a relative 2⁻¹⁵.
-const SIGMA_BITS: i32 = 16;
+/// Binary digits of σ: σ is larger than needed by at most a relative 2⁻³⁸, and well inside what f64 holds exactly.
+const SIGMA_BITS: i32 = 40;
 
 /// The standard deviation parameter σ of a discrete Gaussian, together with what it was made for.
 ///
@@ -102,7 +101,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The smallest σ of 16 binary digits with Δ²/(2σ²) ≤ ρ.
+    /// The smallest σ of 40 binary digits with Δ²/(2σ²) ≤ ρ.
     pub fn calibrated(sensitivity: Sensitivity, rho: MicroRho) -> Result<Self, ScaleRefused> {
         if sensitivity.squared == 0 {
             return Err(ScaleRefused::NoSensitivity);

@@ -9,7 +9,7 @@ use privacy::{NoiseFailed, NoiseSource, Scale, ScaleRefused, Sensitivity};
 const LOG_ALARM: f64 = 16.118_095_650_958_32;
 
 /// Probability of each integer in −reach..=reach under the discrete Gaussian, and reach; beyond lie less than 10⁻³⁰.
-pub fn pmf(sigma: f64) -> (Vec<f64>, i64) {
+pub(crate) fn pmf(sigma: f64) -> (Vec<f64>, i64) {
     let reach = (12.0 * sigma).ceil() as i64 + 2;
     let weight = |k: i64| (-(k as f64 / sigma).powi(2) / 2.0).exp();
     let total: f64 = (-reach..=reach).map(weight).sum();
@@ -18,36 +18,36 @@ pub fn pmf(sigma: f64) -> (Vec<f64>, i64) {
 
 /// True if `hits` of `trials` is too many for a probability of at most `p`, wrongly so with probability < 10⁻⁷
 /// (Chernoff: Pr[X ≥ k] ≤ exp(−n · KL(k/n ‖ p)); wider than Clopper & Pearson's interval, so never more alarms).
-pub fn too_many(hits: u64, trials: u64, p: f64) -> bool {
+pub(crate) fn too_many(hits: u64, trials: u64, p: f64) -> bool {
     let share = hits as f64 / trials as f64;
     let part = |q: f64, p: f64| if q == 0.0 { 0.0 } else { q * (q / p).ln() };
     share > p && trials as f64 * (part(share, p) + part(1.0 - share, 1.0 - p)) > LOG_ALARM
 }
 
 /// The value that chi-square with `df` degrees of freedom exceeds with probability < 10⁻⁷ (Wilson & Hilferty 1931).
-pub fn chi_square_alarm(df: f64) -> f64 {
+pub(crate) fn chi_square_alarm(df: f64) -> f64 {
     const Z: f64 = 5.3;
     df * (1.0 - 2.0 / (9.0 * df) + Z * (2.0 / (9.0 * df)).sqrt()).powi(3)
 }
 
 /// A scale for a whole-number sensitivity.
-pub fn scale(sensitivity: u64, rho_micro: u64) -> Result<Scale, ScaleRefused> {
+pub(crate) fn scale(sensitivity: u64, rho_micro: u64) -> Result<Scale, ScaleRefused> {
     Scale::calibrated(privacy::Bound::Norm(sensitivity).sensitivity(), MicroRho::from_units(rho_micro))
 }
 
 /// A scale whose σ is as near to `sigma` as whole µρ allow (relative error below 1 % for σ up to 5).
-pub fn scale_near(sigma: f64) -> Result<Scale, ScaleRefused> {
+pub(crate) fn scale_near(sigma: f64) -> Result<Scale, ScaleRefused> {
     Scale::calibrated(Sensitivity::ONE, MicroRho::at_least(0.5 / (sigma * sigma)).unwrap_or(MicroRho::ZERO))
 }
 
 /// Rows of a committed reference table, without its head.
-pub fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
+pub(crate) fn rows(table: &str) -> impl Iterator<Item = Vec<&str>> {
     table.lines().skip(1).map(|line| line.split(',').collect())
 }
 
 /// Reproducible noise for tests of what is done with noise: rounded sums of twelve uniform numbers.
 #[derive(Debug)]
-pub struct Replay(pub u64);
+pub(crate) struct Replay(pub(crate) u64);
 
 impl NoiseSource for Replay {
     fn discrete_gaussian(&self, draws: usize, scale: &Scale) -> Result<Vec<i128>, NoiseFailed> {
