@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{Aead as _, KeyInit as _, Payload};
 use ids::{Digest, Entropy, EntropyFailed};
 use ring::hmac;
 use zeroize::Zeroizing;
@@ -126,7 +126,10 @@ fn commit(key: &[u8], body: &[u8]) -> Digest {
 /// Associated data: what it is, of which log, at which index. A record moved elsewhere does not open.
 fn place(what: &[u8], origin: &Origin, index: u64) -> Vec<u8> {
     let parts: [&[u8]; 4] = [b"audits/body/v1", what, origin.as_str().as_bytes(), &index.to_be_bytes()];
-    parts.iter().flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.iter().copied())).collect()
+    parts
+        .iter()
+        .flat_map(|part| (part.len() as u64).to_be_bytes().into_iter().chain(part.iter().copied()))
+        .collect()
 }
 
 fn encrypt(key: &[u8], nonce: [u8; NONCE_BYTES], msg: &[u8], aad: &[u8]) -> Result<Vec<u8>, SealFailed> {
@@ -218,7 +221,8 @@ mod tests {
     fn a_body_that_is_too_long_is_refused() {
         let key = BodyKey::from_bytes([7; 32]);
         let origin = "log.example/a".parse().unwrap();
-        let refused = seal(&key, &origin, 0, &vec![0; BODY_BYTES_MAX + 1], &SystemEntropy::new()).unwrap_err();
+        let refused =
+            seal(&key, &origin, 0, &vec![0; BODY_BYTES_MAX + 1], &SystemEntropy::new()).unwrap_err();
         assert_eq!(refused.to_string(), "the body takes 262145 bytes but at most 262144 are kept");
     }
 

@@ -216,7 +216,11 @@ impl Writer {
     }
 
     /// Writes the bundles that grow; the answer is the contents of the last one, if it is not full.
-    fn write_bundles(&mut self, batch: &Batch, touched: &mut BTreeSet<PathBuf>) -> Result<Vec<u8>, AppendFailed> {
+    fn write_bundles(
+        &mut self,
+        batch: &Batch,
+        touched: &mut BTreeSet<PathBuf>,
+    ) -> Result<Vec<u8>, AppendFailed> {
         let mut bundle = self.last_bundle.clone();
         let mut leaves = (batch.first..).zip(&batch.leaves).peekable();
         for (n, width) in grown(batch.first, batch.next()) {
@@ -233,19 +237,25 @@ impl Writer {
     }
 
     /// Adds the leaves to the tree and writes the tiles that grow; the answer is the new root.
-    fn write_tiles(&mut self, batch: &Batch, touched: &mut BTreeSet<PathBuf>) -> Result<Digest, StorageFailed> {
+    fn write_tiles(
+        &mut self,
+        batch: &Batch,
+        touched: &mut BTreeSet<PathBuf>,
+    ) -> Result<Digest, StorageFailed> {
         let shared = Arc::clone(&self.shared);
         {
             let mut state = shared.state.write().unwrap_or_else(std::sync::PoisonError::into_inner);
             batch.leaves.iter().for_each(|leaf| state.tree.push(leaf_hash(leaf)));
         }
         let state = shared.state();
-        let missing = || StorageFailed::new("derive", "tile", &std::io::Error::other("the tree is not complete"));
+        let missing =
+            || StorageFailed::new("derive", "tile", &std::io::Error::other("the tree is not complete"));
         let (mut level, mut old, mut new) = (0_u8, batch.first, batch.next());
         while new > 0 {
             for (n, width) in grown(old, new) {
                 let height = usize::from(level) * TILE_HEIGHT;
-                let hashes = (n * TILE_WIDTH..n * TILE_WIDTH + u64::from(width)).map(|at| state.tree.node(height, at));
+                let hashes =
+                    (n * TILE_WIDTH..n * TILE_WIDTH + u64::from(width)).map(|at| state.tree.node(height, at));
                 let hashes = hashes.collect::<Option<Vec<_>>>().ok_or_else(missing)?;
                 let tile: Vec<u8> = hashes.iter().flat_map(|hash| hash.as_bytes()).copied().collect();
                 self.write_new(Name::Tile { level, n, width }, &tile, touched)?;
@@ -256,7 +266,12 @@ impl Writer {
     }
 
     /// Writes a file under a name that no head covers yet; its folder is to be synced before the head is.
-    fn write_new(&mut self, name: Name, bytes: &[u8], touched: &mut BTreeSet<PathBuf>) -> Result<(), StorageFailed> {
+    fn write_new(
+        &mut self,
+        name: Name,
+        bytes: &[u8],
+        touched: &mut BTreeSet<PathBuf>,
+    ) -> Result<(), StorageFailed> {
         let path = self.shared.dir.join(name.to_string());
         let parent = path.parent().unwrap_or(&self.shared.dir).to_path_buf();
         self.make_dir(&parent)?;
@@ -341,7 +356,11 @@ pub(crate) fn replace(files: &dyn Files, dir: &Path, name: Name, bytes: &[u8]) -
     files.rename(&temporary, &path).map_err(failed("replace"))?;
     files.sync_dir(path.parent().unwrap_or(dir)).map_err(failed("sync the folder of"))?;
     // The temporary name is gone from its own folder, too.
-    if path.parent() == Some(dir) { Ok(()) } else { files.sync_dir(dir).map_err(failed("sync the folder of")) }
+    if path.parent() == Some(dir) {
+        Ok(())
+    } else {
+        files.sync_dir(dir).map_err(failed("sync the folder of"))
+    }
 }
 
 /// Puts a new head in the place of the old one. This is the commit point.
@@ -363,7 +382,8 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// Destroys the record of entry `target`: its file is replaced by one without it, or removed if it held nothing else.
 pub(crate) fn erase(shared: &Shared, target: u64) -> Result<(), StorageFailed> {
     let Some((name, file)) = shared.bodies_file(target)? else { return Ok(()) };
-    let damaged = || StorageFailed::new("erase from", name, &std::io::Error::other("it has no such structure"));
+    let damaged =
+        || StorageFailed::new("erase from", name, &std::io::Error::other("it has no such structure"));
     let mut kept = Vec::new();
     for record in body::records(&file).map_err(|_| damaged())? {
         if record.index != target {

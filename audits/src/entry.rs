@@ -6,7 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ids::{ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId, Subject, Timestamp};
+use ids::{
+    ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId, Subject,
+    Timestamp,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::json;
@@ -88,7 +91,9 @@ pub struct Label(String);
 
 /// Why a text is not a label.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not a label: expected 1 to {LABEL_BYTES_MAX} characters of printable ASCII without spaces, quotes and backslashes")]
+#[error(
+    "`{text}` is not a label: expected 1 to {LABEL_BYTES_MAX} characters of printable ASCII without spaces, quotes and backslashes"
+)]
 pub struct LabelRefused {
     text: String,
 }
@@ -306,7 +311,9 @@ struct Leaf {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum EntryRefused {
     /// Longer than a leaf may be.
-    #[error("the entry takes {bytes} bytes but a leaf holds at most {ENTRY_BYTES_MAX}: name fewer clauses or blocks, or move text to the body")]
+    #[error(
+        "the entry takes {bytes} bytes but a leaf holds at most {ENTRY_BYTES_MAX}: name fewer clauses or blocks, or move text to the body"
+    )]
     TooLarge {
         /// Its length in canonical form.
         bytes: usize,

@@ -116,7 +116,9 @@ pub enum Fault {
     #[error("it does not belong to a log")]
     Stray,
     /// The file belongs to a larger log than the checkpoint signs.
-    #[error("it lies beyond the signed size: a commit was interrupted, or the checkpoint was put back; opening the log with its writer settles which")]
+    #[error(
+        "it lies beyond the signed size: a commit was interrupted, or the checkpoint was put back; opening the log with its writer settles which"
+    )]
     Ahead,
     /// The checkpoint is not signed as it must be.
     #[error("{0}")]
@@ -164,7 +166,9 @@ pub enum Fault {
     #[error("the body is missing and no entry says that it was erased")]
     BodyMissing,
     /// An entry says that a body was erased, but it is there.
-    #[error("the body is still there though entry {by} says that it was erased: opening the log with its writer finishes it")]
+    #[error(
+        "the body is still there though entry {by} says that it was erased: opening the log with its writer finishes it"
+    )]
     BodyNotErased {
         /// The entry that says so.
         by: u64,
@@ -212,7 +216,13 @@ impl Listing {
         Ok(listing)
     }
 
-    fn walk(&mut self, files: &dyn Files, dir: &Path, below: &str, depth: usize) -> Result<(), StorageFailed> {
+    fn walk(
+        &mut self,
+        files: &dyn Files,
+        dir: &Path,
+        below: &str,
+        depth: usize,
+    ) -> Result<(), StorageFailed> {
         let listed = match files.list(&dir.join(below)) {
             // A writer at work removes partial folders; a folder that went is not one that hides something.
             Err(error) if error.kind() == ErrorKind::NotFound && depth > 0 => return Ok(()),
@@ -277,7 +287,12 @@ impl Folder<'_> {
     }
 
     /// Each narrower file beside `name` must be the beginning of its contents; `length` tells how long.
-    fn check_narrower(&self, name: Name, contents: &[u8], length: impl Fn(Width) -> Option<usize>) -> Result<(), VerifyRefused> {
+    fn check_narrower(
+        &self,
+        name: Name,
+        contents: &[u8],
+        length: impl Fn(Width) -> Option<usize>,
+    ) -> Result<(), VerifyRefused> {
         for (narrower, width) in self.listing.narrower(name) {
             let bytes = match self.read(narrower) {
                 Err(VerifyRefused { fault: Fault::Missing, .. }) if self.live => continue,
@@ -362,11 +377,17 @@ struct Walk<'f> {
 }
 
 impl Walk<'_> {
-    fn bundle(&mut self, n: u64, width: Width, visit: &mut dyn FnMut(Logged, Digest)) -> Result<(), VerifyRefused> {
+    fn bundle(
+        &mut self,
+        n: u64,
+        width: Width,
+        visit: &mut dyn FnMut(Logged, Digest),
+    ) -> Result<(), VerifyRefused> {
         let name = Name::Entries { n, width };
         let mut bundle = self.folder.read_wide(name, Name::Entries { n, width: TILE_WIDTH as Width })?;
         let tile = Name::Tile { level: 0, n, width };
-        let hashes_in_tile = self.folder.read_wide(tile, Name::Tile { level: 0, n, width: TILE_WIDTH as Width })?;
+        let hashes_in_tile =
+            self.folder.read_wide(tile, Name::Tile { level: 0, n, width: TILE_WIDTH as Width })?;
         let mut offsets = vec![0];
         let mut hashes = Vec::new();
         let mut rest = bundle.as_slice();
@@ -496,7 +517,9 @@ impl<'f> Bodies<'f> {
                 let file = self.open.map(|name| name.to_string()).unwrap_or_default();
                 let here = |fault| VerifyRefused::at(file, fault).offset(offset).index(index);
                 match commit {
-                    Some(commit) if index == logged.index && commit.sealed == found => drop(derived.present.insert(index)),
+                    Some(commit) if index == logged.index && commit.sealed == found => {
+                        drop(derived.present.insert(index))
+                    }
                     Some(_) if index == logged.index => return Err(here(Fault::BodyHash)),
                     _ => return Err(here(Fault::BodyStray)),
                 }
@@ -525,7 +548,8 @@ impl<'f> Bodies<'f> {
             return Err(cut(0));
         }
         let records = body::records(&file).map_err(cut)?;
-        self.records = records.iter().map(|record| (record.index, record.offset, Digest::of(record.bytes))).collect();
+        self.records =
+            records.iter().map(|record| (record.index, record.offset, Digest::of(record.bytes))).collect();
         self.open = Some(name);
         Ok(())
     }

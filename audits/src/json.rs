@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn strings_are_escaped_as_in_rfc_8785_section_3_2_2() {
-        let value: Value = serde_json::from_str(r#"{"string":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/"}"#).unwrap();
+        let value: Value =
+            serde_json::from_str(r#"{"string":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/"}"#).unwrap();
         assert_eq!(canonical(&value).unwrap(), r#"{"string":"€$\u000f\nA'B\"\\\\\"/"}"#);
     }
 
@@ -104,13 +105,17 @@ mod tests {
             "\u{1f600}": "Emoji: Grinning Face", "\u{80}": "Control", "\u{f6}": "Latin Small Letter O With Diaeresis"
         });
         let text = canonical(&value).unwrap();
-        let order = ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"].map(|word| text.find(word).unwrap());
+        let order = ["Carriage", "One", "Control", "Latin", "Euro", "Emoji", "Hebrew"]
+            .map(|word| text.find(word).unwrap());
         assert!(order.is_sorted(), "{text}");
     }
 
     #[test]
     fn only_whole_numbers_that_every_reader_keeps_are_printed() {
-        assert_eq!(canonical(&json!([0, -1, INTEGER_MAX, null, true, false])).unwrap(), "[0,-1,9007199254740991,null,true,false]");
+        assert_eq!(
+            canonical(&json!([0, -1, INTEGER_MAX, null, true, false])).unwrap(),
+            "[0,-1,9007199254740991,null,true,false]"
+        );
         for refused in [json!(0.5), json!(INTEGER_MAX + 1), json!(u64::MAX), json!(i64::MIN)] {
             assert!(canonical(&refused).is_err(), "{refused}");
         }

@@ -56,7 +56,8 @@ mod crash_tests;
 
 pub use body::{BODY_BYTES_MAX, BodyKey};
 pub use entry::{
-    BodyCommit, Charge, Decision, ENTRY_BYTES_MAX, Entry, EntryRefused, Kind, Label, LabelRefused, Logged, Remaining,
+    BodyCommit, Charge, Decision, ENTRY_BYTES_MAX, Entry, EntryRefused, Kind, Label, LabelRefused, Logged,
+    Remaining,
 };
 pub use folder::{Fault, StorageFailed, VerifyRefused};
 pub use log::{AppendFailed, Log, LogConfig, ReadRefused};

@@ -178,14 +178,22 @@ impl Shared {
     pub(crate) fn receipt(&self, index: u64) -> Result<Receipt, ProofRefused> {
         let state = self.state();
         let proof = state.tree.inclusion(index, state.size)?;
-        Ok(Receipt { index, tree_size: state.size, root: state.root, checkpoint: state.checkpoint.clone(), proof })
+        Ok(Receipt {
+            index,
+            tree_size: state.size,
+            root: state.root,
+            checkpoint: state.checkpoint.clone(),
+            proof,
+        })
     }
 
     /// The bundle that holds entry `n·256`, as wide as the committed log makes it.
     fn bundle(&self, state: &State, n: u64) -> Result<Vec<u8>, StorageFailed> {
         let width = (state.size - n * TILE_WIDTH).min(TILE_WIDTH) as Width;
         let name = Name::Entries { n, width };
-        self.files.read(&self.dir.join(name.to_string())).map_err(|error| StorageFailed::new("read", name, &error))
+        self.files
+            .read(&self.dir.join(name.to_string()))
+            .map_err(|error| StorageFailed::new("read", name, &error))
     }
 
     pub(crate) fn entries(&self, range: Range<u64>) -> Result<Vec<Logged>, ReadRefused> {
@@ -431,6 +439,9 @@ impl Drop for Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("origin", &self.shared.origin).field("size", &self.size()).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("origin", &self.shared.origin)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
     }
 }

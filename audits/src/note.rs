@@ -23,7 +23,9 @@ pub struct Origin(String);
 
 /// Why a text is not an origin.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("`{text}` is not an origin: expected 1 to {ORIGIN_BYTES_MAX} printable characters without spaces and `+`, such as `audit.example.kz/main-2026`")]
+#[error(
+    "`{text}` is not an origin: expected 1 to {ORIGIN_BYTES_MAX} printable characters without spaces and `+`, such as `audit.example.kz/main-2026`"
+)]
 pub struct OriginRefused {
     text: String,
 }
@@ -43,7 +45,9 @@ impl FromStr for Origin {
         if fits && !text.chars().any(|c| c == '+' || c.is_whitespace() || c.is_control()) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(OriginRefused { text: text.chars().filter(|c| !c.is_control()).take(ORIGIN_BYTES_MAX).collect() })
+            Err(OriginRefused {
+                text: text.chars().filter(|c| !c.is_control()).take(ORIGIN_BYTES_MAX).collect(),
+            })
         }
     }
 }
@@ -345,7 +349,9 @@ mod tests {
 
     #[test]
     fn a_damaged_verifier_key_is_refused() {
-        for (from, to) in [("33d7b496", "33d7b497"), ("testdata", "testdatb"), ("kSx", "kSw"), ("+33", "-33"), ("+A", "+B")] {
+        for (from, to) in
+            [("33d7b496", "33d7b497"), ("testdata", "testdatb"), ("kSx", "kSw"), ("+33", "-33"), ("+A", "+B")]
+        {
             assert!(VKEY.replace(from, to).parse::<VerifierKey>().is_err(), "{from} → {to}");
         }
         for origin in ["", "a b", "a+b", "a\nb"] {

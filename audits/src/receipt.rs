@@ -43,7 +43,9 @@ pub enum ReceiptRefused {
     #[error("the receipt's size or root are not those that the checkpoint signs")]
     Head,
     /// The hashes do not lead from the entry to the root.
-    #[error("the hashes do not lead from entry {index} to the signed root: it is another entry, another index or a changed proof")]
+    #[error(
+        "the hashes do not lead from entry {index} to the signed root: it is another entry, another index or a changed proof"
+    )]
     Proof {
         /// The claimed position.
         index: u64,
@@ -80,7 +82,8 @@ impl Receipt {
     pub fn from_tlog_proof(text: &str, key: &VerifierKey) -> Result<Self, ReceiptRefused> {
         let form = |reason| ReceiptRefused::Form { reason };
         let rest = text.strip_prefix(PROOF_HEADER).and_then(|rest| rest.strip_prefix("\nindex "));
-        let (index, rest) = rest.and_then(|rest| rest.split_once('\n')).ok_or(form("its first lines are others"))?;
+        let (index, rest) =
+            rest.and_then(|rest| rest.split_once('\n')).ok_or(form("its first lines are others"))?;
         let position: u64 = index.parse().map_err(|_| form("the index is not a number"))?;
         if position.to_string() != index {
             return Err(form("the index is not canonical"));
@@ -99,6 +102,12 @@ impl Receipt {
             return Err(form("it has too many hashes"));
         }
         let head = Checkpoint::open(checkpoint.as_bytes(), key)?;
-        Ok(Self { index: position, tree_size: head.size, root: head.root, checkpoint: checkpoint.to_owned(), proof })
+        Ok(Self {
+            index: position,
+            tree_size: head.size,
+            root: head.root,
+            checkpoint: checkpoint.to_owned(),
+            proof,
+        })
     }
 }

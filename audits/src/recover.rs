@@ -8,7 +8,9 @@ use std::sync::{Arc, RwLock};
 use ids::{Clock, Entropy, Timestamp};
 
 use crate::body::BodyKey;
-use crate::commit::{BATCH_ENTRIES_MAX, CLOCK_STEP_BACK_MS_MAX, Writer, beside, erase, replace, replace_head};
+use crate::commit::{
+    BATCH_ENTRIES_MAX, CLOCK_STEP_BACK_MS_MAX, Writer, beside, erase, replace, replace_head,
+};
 use crate::files::{Files, Lock};
 use crate::folder::{Folder, Listing, StorageFailed, VerifyRefused, derive};
 use crate::log::{LogConfig, Shared, State};
@@ -50,13 +52,17 @@ pub enum LogRefused {
     #[error("the signing key cannot be used")]
     Key,
     /// The log has no head file.
-    #[error("the log has a checkpoint but no head file: put the head file back, or verify the log before trusting a copy of its checkpoint")]
+    #[error(
+        "the log has a checkpoint but no head file: put the head file back, or verify the log before trusting a copy of its checkpoint"
+    )]
     HeadMissing,
     /// The head is not signed by this log's key, or is another log's.
     #[error("the head file is refused: {0}")]
     HeadRefused(NoteRefused),
     /// The folder's checkpoint is not there.
-    #[error("the head file signs {size} entries but the folder has no checkpoint: it was put back or emptied")]
+    #[error(
+        "the head file signs {size} entries but the folder has no checkpoint: it was put back or emptied"
+    )]
     CheckpointMissing {
         /// Entries of the head.
         size: u64,
@@ -73,13 +79,17 @@ pub enum LogRefused {
         checkpoint: u64,
     },
     /// Two histories.
-    #[error("the head file and the checkpoint do not lie on one history (at {size} entries): the log was forked")]
+    #[error(
+        "the head file and the checkpoint do not lie on one history (at {size} entries): the log was forked"
+    )]
     Forked {
         /// Size at which they differ.
         size: u64,
     },
     /// There is more than a crash can leave behind.
-    #[error("`{file}` lies further beyond the signed head than one interrupted commit can reach: head and checkpoint were put back")]
+    #[error(
+        "`{file}` lies further beyond the signed head than one interrupted commit can reach: head and checkpoint were put back"
+    )]
     BeyondHead {
         /// The file.
         file: String,
@@ -140,7 +150,8 @@ pub(crate) fn create(files: Arc<dyn Files>, config: &LogConfig, key: &LogKey) ->
     let _locks = lock(files, config)?;
     let listing = Listing::read(files, &config.dir)?;
     let ours = |name: &&Name| !matches!(name, Name::Lock | Name::Temporary);
-    let found = listing.names.iter().find(ours).map(ToString::to_string).or(listing.strays.into_iter().next());
+    let found =
+        listing.names.iter().find(ours).map(ToString::to_string).or(listing.strays.into_iter().next());
     if let Some(found) = found {
         return Err(LogRefused::Exists { found });
     }
@@ -274,7 +285,9 @@ fn discard_uncommitted(files: &dyn Files, dir: &Path, size: u64) -> Result<Listi
     }
     let superseded = |name: &Name| match name {
         Name::Tile { width, .. } | Name::Entries { width, .. } if u64::from(*width) == TILE_WIDTH => false,
-        Name::Tile { level, n, .. } => (Name::Tile { level: *level, n: *n, width: TILE_WIDTH as u16 }).reach() <= size,
+        Name::Tile { level, n, .. } => {
+            (Name::Tile { level: *level, n: *n, width: TILE_WIDTH as u16 }).reach() <= size
+        }
         Name::Entries { n, .. } => (Name::Entries { n: *n, width: TILE_WIDTH as u16 }).reach() <= size,
         _ => false,
     };
@@ -305,7 +318,8 @@ fn check_places(config: &LogConfig) -> Result<(), LogRefused> {
 
 /// Says "nothing there" before anything is locked, because locking makes files.
 fn check_there(files: &dyn Files, config: &LogConfig) -> Result<(), LogRefused> {
-    let there = read(files, &config.head_path, "head")?.is_some() || read(files, &config.dir.join(CHECKPOINT), CHECKPOINT)?.is_some();
+    let there = read(files, &config.head_path, "head")?.is_some()
+        || read(files, &config.dir.join(CHECKPOINT), CHECKPOINT)?.is_some();
     if there { Ok(()) } else { Err(LogRefused::NotFound) }
 }
 

@@ -53,7 +53,11 @@ impl Name {
                 }
                 (level, rest) => {
                     let (n, width) = parse_position(rest)?;
-                    Self::Tile { level: level.parse().ok().filter(|level| *level < TILE_LEVELS_MAX)?, n, width }
+                    Self::Tile {
+                        level: level.parse().ok().filter(|level| *level < TILE_LEVELS_MAX)?,
+                        n,
+                        width,
+                    }
                 }
             },
             _ => return None,
@@ -78,7 +82,8 @@ impl Name {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let suffix = |width: Width| if u64::from(width) < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
+        let suffix =
+            |width: Width| if u64::from(width) < TILE_WIDTH { format!(".p/{width}") } else { String::new() };
         match *self {
             Self::Checkpoint => f.write_str(CHECKPOINT),
             Self::Lock => f.write_str(LOCK),
@@ -177,8 +182,21 @@ mod tests {
     #[test]
     fn other_writings_are_strangers() {
         for path in [
-            "", "checkpoint/", "tile/0/1", "tile/0/0001", "tile/00/001", "tile/8/001", "tile/0/x000/001", "tile/0/001.p/0",
-            "tile/0/001.p/256", "tile/0/001.p/01", "tile/0/001.p/+1", "tile/entries/x1/001", "bodies/1", "Checkpoint", "notes.txt",
+            "",
+            "checkpoint/",
+            "tile/0/1",
+            "tile/0/0001",
+            "tile/00/001",
+            "tile/8/001",
+            "tile/0/x000/001",
+            "tile/0/001.p/0",
+            "tile/0/001.p/256",
+            "tile/0/001.p/01",
+            "tile/0/001.p/+1",
+            "tile/entries/x1/001",
+            "bodies/1",
+            "Checkpoint",
+            "notes.txt",
             "tile/0/x999/x999/x999/x999/x999/x999/x999/x999/999",
         ] {
             assert_eq!(Name::parse(path), None, "{path}");

@@ -141,7 +141,14 @@ impl Tree {
     }
 
     /// SUBPROOF(m, D[begin:end], complete) of RFC 6962 §2.1.2; `old` counts from 0, not from `begin`.
-    fn subproof(&self, old: u64, begin: u64, end: u64, complete: bool, proof: &mut Vec<Digest>) -> Option<()> {
+    fn subproof(
+        &self,
+        old: u64,
+        begin: u64,
+        end: u64,
+        complete: bool,
+        proof: &mut Vec<Digest>,
+    ) -> Option<()> {
         if old == end {
             if !complete {
                 proof.push(self.range(begin, end)?);
@@ -218,7 +225,13 @@ pub fn verify_inclusion(index: u64, size: u64, leaf: &Digest, proof: &[Digest], 
 
 /// Does `proof` show that the tree of `new` entries extends the tree of `old` entries? RFC 9162 §2.1.4.2; every tree
 /// extends the empty one.
-pub fn verify_consistency(old: u64, new: u64, old_root: &Digest, new_root: &Digest, proof: &[Digest]) -> bool {
+pub fn verify_consistency(
+    old: u64,
+    new: u64,
+    old_root: &Digest,
+    new_root: &Digest,
+    proof: &[Digest],
+) -> bool {
     if old == 0 {
         return proof.is_empty() && *old_root == empty_root() && (new > 0 || old_root == new_root);
     }
@@ -254,4 +267,194 @@ pub fn verify_consistency(old: u64, new: u64, old_root: &Digest, new_root: &Dige
         last >>= 1;
     }
     last == 0 && old_derived == *old_root && new_derived == *new_root
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD as BASE64;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// MTH of RFC 6962 §2.1, word for word.
+    fn naive_root(leaves: &[Vec<u8>]) -> Digest {
+        match leaves {
+            [] => empty_root(),
+            [leaf] => leaf_hash(leaf),
+            _ => {
+                let middle = leaves.len().next_power_of_two() / 2;
+                node_hash(&naive_root(&leaves[..middle]), &naive_root(&leaves[middle..]))
+            }
+        }
+    }
+
+    /// PATH of RFC 6962 §2.1.1, word for word.
+    fn naive_path(index: usize, leaves: &[Vec<u8>]) -> Vec<Digest> {
+        if leaves.len() == 1 {
+            return Vec::new();
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        let (mut path, sibling) = if index < left.len() {
+            (naive_path(index, left), naive_root(right))
+        } else {
+            (naive_path(index - left.len(), right), naive_root(left))
+        };
+        path.push(sibling);
+        path
+    }
+
+    /// SUBPROOF of RFC 6962 §2.1.2, word for word.
+    fn naive_subproof(old: usize, leaves: &[Vec<u8>], complete: bool) -> Vec<Digest> {
+        if old == leaves.len() {
+            return if complete { Vec::new() } else { vec![naive_root(leaves)] };
+        }
+        let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
+        let (mut proof, sibling) = if old <= left.len() {
+            (naive_subproof(old, left, complete), naive_root(right))
+        } else {
+            (naive_subproof(old - left.len(), right, false), naive_root(left))
+        };
+        proof.push(sibling);
+        proof
+    }
+
+    fn leaves(count: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|number| number.to_string().into_bytes()).collect()
+    }
+
+    fn tree(leaves: &[Vec<u8>]) -> Tree {
+        let mut tree = Tree::default();
+        leaves.iter().for_each(|leaf| tree.push(leaf_hash(leaf)));
+        tree
+    }
+
+    #[test]
+    fn roots_equal_tesseras() {
+        // Roots of the checkpoints in the `testdata/log` that Tessera took over from trillian-examples/serverless.
+        let words = "one two three four five six seven";
+        let words: Vec<Vec<u8>> = words.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        let tree = tree(&words);
+        for (size, root) in [
+            (1, "0Nc2CrefWKseHj/mStd+LqC8B+NrX0btIiPt2SmN+ek="),
+            (2, "T1X2GdkhUjV3iyufF9b0kVsWFxIU0VI4EpNml2Teci4="),
+            (3, "Wqx3HImawpLnS/Gv4ubjAvi1WIOy0b8Ze0amvqbavKk="),
+            (4, "zY1lN35vrXYAPixXSd59LsU29xUJtuW4o2dNNg5Y2Co="),
+            (5, "gy5gl3aksFyiCO95a/1vLXz88A3dRq+0l9Sxte8ZqZQ="),
+            (6, "a6sWvsc2eEzmj72vah7mZ5dwFltivehh2b11qwlp5Jg="),
+            (7, "IrSXADBqJ7EQoUODSDKROySgNveeL6CFhik2w/+fS7U="),
+        ] {
+            assert_eq!(BASE64.encode(tree.root(size).unwrap().as_bytes()), root, "size {size}");
+        }
+        assert_eq!(empty_root().to_hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    }
+
+    #[test]
+    fn roots_and_proofs_equal_the_recursion_of_rfc_6962() {
+        let leaves = leaves(300);
+        let tree = tree(&leaves);
+        let mut edge = Edge::default();
+        for size in 0..=leaves.len() {
+            let root = naive_root(&leaves[..size]);
+            assert_eq!((tree.root(size as u64), edge.root()), (Some(root), root), "size {size}");
+            if let Some(leaf) = leaves.get(size) {
+                edge.push(leaf_hash(leaf));
+            }
+            // All pairs of small trees, a spread of the larger ones.
+            for at in (0..size).step_by(if size < 70 { 1 } else { 7 }) {
+                let proof = tree.inclusion(at as u64, size as u64).unwrap();
+                assert_eq!(proof, naive_path(at, &leaves[..size]), "{at} of {size}");
+                assert!(verify_inclusion(at as u64, size as u64, &leaf_hash(&leaves[at]), &proof, &root));
+                let old_root = tree.root(at as u64).unwrap();
+                let proof = tree.consistency(at as u64, size as u64).unwrap();
+                if at > 0 {
+                    assert_eq!(proof, naive_subproof(at, &leaves[..size], true), "{at} to {size}");
+                }
+                assert!(
+                    verify_consistency(at as u64, size as u64, &old_root, &root, &proof),
+                    "{at} to {size}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn large_trees_around_full_tiles_hold() {
+        let leaves = leaves(65_800);
+        let tree = tree(&leaves);
+        let mut edge = Edge::default();
+        for (count, leaf) in (1_u64..).zip(&leaves) {
+            edge.push(leaf_hash(leaf));
+            if [255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 65_800].contains(&count) {
+                assert_eq!(tree.root(count), Some(naive_root(&leaves[..count as usize])));
+                assert_eq!(tree.root(count), Some(edge.root()));
+                let root = edge.root();
+                for at in [0, 1, 255, 256, 65_535, 65_536].into_iter().filter(|at| *at < count) {
+                    let proof = tree.inclusion(at, count).unwrap();
+                    assert!(verify_inclusion(at, count, &leaf_hash(&leaves[at as usize]), &proof, &root));
+                    let proof = tree.consistency(at, count).unwrap();
+                    assert!(verify_consistency(at, count, &tree.root(at).unwrap(), &root, &proof));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_has_no_proof() {
+        let tree = tree(&leaves(5));
+        assert!(
+            tree.inclusion(5, 5).is_err() && tree.inclusion(0, 6).is_err() && tree.inclusion(0, 0).is_err()
+        );
+        assert!(tree.consistency(4, 3).is_err() && tree.consistency(1, 6).is_err());
+        assert_eq!(tree.root(6), None);
+    }
+
+    /// A changed copy of a proof.
+    fn changed(proof: &[Digest], how: usize, bit: usize) -> Vec<Digest> {
+        let mut proof = proof.to_vec();
+        let at = if proof.is_empty() { 0 } else { bit % proof.len() };
+        match how % 4 {
+            0 if !proof.is_empty() => {
+                let mut bytes = *proof[at].as_bytes();
+                bytes[bit % 32] ^= 1 << (bit % 8);
+                proof[at] = Digest::from_bytes(bytes);
+            }
+            1 if !proof.is_empty() => drop(proof.remove(at)),
+            2 => proof.insert(at, empty_root()),
+            _ => proof.push(empty_root()),
+        }
+        proof
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_proof_index_size_or_leaf_is_refused(
+            size in 1_u64..600, at: prop::sample::Index, other: prop::sample::Index, how: usize, bit: usize,
+        ) {
+            let leaves = leaves(size as usize);
+            let tree = tree(&leaves);
+            let (at, other) = (at.index(size as usize) as u64, other.index(size as usize) as u64);
+            let (leaf, root) = (leaf_hash(&leaves[at as usize]), tree.root(size).unwrap());
+            let proof = tree.inclusion(at, size).unwrap();
+            prop_assert!(verify_inclusion(at, size, &leaf, &proof, &root));
+            prop_assert!(!verify_inclusion(at, size, &leaf, &changed(&proof, how, bit), &root));
+            prop_assert!(!verify_inclusion(at, size, &empty_root(), &proof, &root));
+            prop_assert!(!verify_inclusion(at, size, &leaf, &proof, &empty_root()));
+            prop_assert!(other == at || !verify_inclusion(other, size, &leaf, &proof, &root));
+            prop_assert!(!verify_inclusion(at + size, size, &leaf, &proof, &root));
+        }
+
+        #[test]
+        fn a_changed_consistency_proof_is_refused(new in 2_u64..600, old: prop::sample::Index, how: usize, bit: usize) {
+            let tree = tree(&leaves(new as usize));
+            let old = 1 + old.index(new as usize - 1) as u64;
+            let (old_root, new_root) = (tree.root(old).unwrap(), tree.root(new).unwrap());
+            let proof = tree.consistency(old, new).unwrap();
+            prop_assert!(verify_consistency(old, new, &old_root, &new_root, &proof));
+            prop_assert!(!verify_consistency(old, new, &old_root, &new_root, &changed(&proof, how, bit)));
+            prop_assert!(!verify_consistency(old, new, &empty_root(), &new_root, &proof));
+            prop_assert!(!verify_consistency(old, new, &old_root, &empty_root(), &proof));
+            prop_assert!(!verify_consistency(new, old, &new_root, &old_root, &proof));
+        }
+    }
 }

@@ -142,7 +142,8 @@ pub(crate) fn folder_on(
         ErrorKind::NotFound => VerifyRefused::at(CHECKPOINT, Fault::Missing),
         _ => VerifyRefused::at(CHECKPOINT, Fault::Unreadable { reason: error.to_string() }),
     })?;
-    let head = Checkpoint::open(&note, key).map_err(|refused| VerifyRefused::at(CHECKPOINT, refused.into()))?;
+    let head =
+        Checkpoint::open(&note, key).map_err(|refused| VerifyRefused::at(CHECKPOINT, refused.into()))?;
     let listing = Listing::read(files, dir).map_err(|failed| unlisted(&failed))?;
     check_names(&listing, head.size, live, files, dir)?;
     let derived = derive(Folder { files, dir, listing: &listing, live }, head.size, visit)?;
@@ -169,7 +170,13 @@ fn unlisted(failed: &StorageFailed) -> VerifyRefused {
 }
 
 /// Nothing may lie in the folder that no log has, or that the checkpoint does not reach.
-fn check_names(listing: &Listing, size: u64, live: bool, files: &dyn Files, dir: &Path) -> Result<(), VerifyRefused> {
+fn check_names(
+    listing: &Listing,
+    size: u64,
+    live: bool,
+    files: &dyn Files,
+    dir: &Path,
+) -> Result<(), VerifyRefused> {
     if let Some(stray) = listing.strays.first() {
         return Err(VerifyRefused::at(stray, Fault::Stray));
     }
