@@ -1,93 +1,114 @@
 //! A synthetic retailer of any size with known truth, for the demo, the sandbox and the benchmarks.
-#![allow(clippy::todo, clippy::allow_attributes, unused, reason = "API first; bodies follow within the hour")]
+//!
+//! Shoppers differ widely in how much they buy, shop by the week and by the year, agree to some purposes and take a few
+//! consents back. One campaign, with a random holdout, has a true effect. Everything follows from the seed: the same
+//! [`Options`] give the same bytes, whatever the number of threads. What was written is counted exactly while it is
+//! written, so that an answer can be held against [`Truth`].
+//!
+//! Nobody in it exists: e-mail addresses lie in `example.com`, names end in a number, phone numbers count up from zero.
+//! It needs no key, no network and no clock, and its randomness is good for statistics and for nothing else.
+//!
+//! ```
+//! use synth::{Format, Options, Retailer};
+//!
+//! let folder = tempfile::tempdir()?;
+//! let retailer = Retailer::generate(Options { shoppers: 100, ..Options::default() })?;
+//! let truth = retailer.write_folder(&folder.path().join("data"), Format::Csv, &mut |_| {})?;
+//! assert_eq!(truth.loyalty.shoppers, 100);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod assortment;
+mod calendar;
+mod draw;
+mod encode;
+mod options;
+mod shopper;
+mod stores;
+mod tables;
+mod truth;
+mod write;
 
 use std::path::Path;
 
-use ids::Date;
+pub use options::{Options, SynthRefused};
+pub use truth::{ArmTruth, CampaignTruth, Cell, ConsentTruth, Totals, Truth};
 
-/// How much to generate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Options {
-    /// Number of loyalty shoppers.
-    pub shoppers: u32,
-    /// Everything follows from it: same seed and options, same bytes.
-    pub seed: u64,
-    /// First day of sales.
-    pub first_day: Date,
-    /// Last day of sales.
-    pub last_day: Date,
-    /// Mean number of lines per shopper over the whole period.
-    pub lines_per_shopper: f64,
-    /// Worker threads; the output does not depend on it.
-    pub threads: usize,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        todo!()
-    }
-}
-
-impl Options {
-    /// The large one for benchmarks: about `lines` lines over `shoppers` shoppers.
-    pub fn bench_lines(shoppers: u32, lines: u64) -> Self {
-        todo!()
-    }
-}
+use crate::assortment::{Assortment, Campaign};
+use crate::calendar::Calendar;
+use crate::shopper::Habits;
+use crate::stores::Stores;
 
 /// File format of the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// One Parquet file per table.
+    /// One Parquet file per table, Snappy, money as decimals. The fast one.
     Parquet,
-    /// One CSV file per table, with a header.
+    /// One CSV file per table with a header line.
     Csv,
 }
 
 /// How far the writing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
-    /// Shoppers done.
+    /// Shoppers written.
     pub shoppers: u64,
-    /// Shoppers in all.
+    /// Shoppers to be written in all.
     pub shoppers_total: u64,
     /// Lines written.
     pub lines: u64,
 }
 
-/// Exact figures of what was written.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Truth {
-    /// Loyalty shoppers.
-    pub shoppers: u64,
-    /// Lines.
-    pub lines: u64,
-}
-
-/// Why nothing was generated.
-#[derive(Debug, thiserror::Error)]
-#[error("todo")]
-pub struct SynthRefused;
-
-/// A retailer, ready to be written.
+/// A retailer with its assortment, stores, calendar and campaign. Shoppers and sales come into being when written.
 #[derive(Debug)]
 pub struct Retailer {
     options: Options,
+    assortment: Assortment,
+    stores: Stores,
+    calendar: Calendar,
+    campaign: Campaign,
+    habits: Habits,
 }
 
 impl Retailer {
-    /// Plans assortment, stores and campaign.
+    /// Plans everything that does not grow with the number of shoppers; refuses options out of range.
     pub fn generate(options: Options) -> Result<Self, SynthRefused> {
-        todo!()
+        options.check()?;
+        let days = i32::try_from(options.days()).unwrap_or_default();
+        let calendar = Calendar::new(options.first_day, days);
+        let habits = Habits::new(options.lines_per_shopper).ok_or_else(|| SynthRefused::Option {
+            option: "lines_per_shopper",
+            expected: "a finite number".to_owned(),
+        })?;
+        Ok(Self {
+            assortment: Assortment::new(options.seed, &calendar),
+            campaign: Campaign::new(&calendar),
+            stores: Stores::new(),
+            habits,
+            calendar,
+            options,
+        })
     }
 
-    /// Writes tables, `catalogue.toml` and `truth.json` into `folder`, which must not exist or be empty.
+    /// The options it was made from.
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The `catalogue.toml` that describes the folder.
+    pub fn catalogue(&self) -> String {
+        write::catalogue(&self.options)
+    }
+
+    /// Writes all tables, `catalogue.toml` and, last of all, `truth.json` into `folder`, which is created or must be
+    /// empty. `progress` is called after each chunk of shoppers. Memory in use does not grow with the number of
+    /// shoppers. After a refusal the folder is incomplete: remove it.
     pub fn write_folder(
         &self,
         folder: &Path,
         format: Format,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Truth, SynthRefused> {
-        todo!()
+        write::write_folder(self, folder, format, progress)
     }
 }
