@@ -137,6 +137,12 @@ fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, B
         let Some(floor) = floors.remove(&row.id) else {
             return refuse("has no floor: add it to facts/floors.toml");
         };
+        if let Some(bind) = row.binds.iter().find(|bind| bind.categories.is_some() == bind.every_category) {
+            return refuse(&format!(
+                "binds `{}`: give it either categories or every_category = true",
+                bind.party
+            ));
+        }
         let binds = unique(CONTRACTS, row.binds.into_iter().map(|bind| (bind.party, bind.categories)))?;
         let (starts, ends) = (row.starts, row.ends);
         contracts.push(Contract { id: row.id, datasets: row.datasets, starts, ends, binds, floor });

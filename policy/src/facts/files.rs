@@ -110,8 +110,11 @@ pub(crate) struct ContractRow {
 #[serde(deny_unknown_fields)]
 pub(crate) struct BindRow {
     pub party: PartyId,
-    /// Categories the party may see under this contract; absent = every category.
+    /// Categories the party may see under this contract. Either this or `every_category = true`: leaving it out must
+    /// not open everything.
     pub categories: Option<BTreeSet<String>>,
+    #[serde(default)]
+    pub every_category: bool,
 }
 
 /// `facts/floors.toml`

@@ -1,0 +1,125 @@
+//! A sample bundle in a temporary folder, and requests written as one line of text.
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::allow_attributes,
+    reason = "test code, shared by several test binaries"
+)]
+
+use std::fs;
+use std::path::Path;
+
+use identity::{Principal, Role};
+use ids::{Date, Digest, MicroEpsilon, Timestamp};
+use policy::{Action, Bundle, BundleRefused, Decision, Footprint, Request, SampleBundle};
+use tempfile::TempDir;
+
+/// A sample bundle on disk, to be changed and loaded again.
+pub struct Folder(TempDir);
+
+impl Folder {
+    pub fn of(sample: SampleBundle) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        sample.write_to(dir.path()).unwrap();
+        Self(dir)
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.path().join(file)).unwrap()
+    }
+
+    pub fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+        fs::write(self.path().join(file), text).unwrap();
+    }
+
+    /// Replaces the first occurrence of `from`, which must be there.
+    pub fn replace(&self, file: &str, from: &str, to: &str) {
+        let text = self.read(file);
+        assert!(text.contains(from), "`{from}` is not in {file}");
+        self.write(file, text.replacen(from, to, 1));
+    }
+
+    pub fn load(&self) -> Result<Bundle, BundleRefused> {
+        Bundle::load(self.path())
+    }
+
+    /// What an author does after a change: lock, then load.
+    pub fn relock(&self) -> Result<Bundle, BundleRefused> {
+        Bundle::lock(self.path())?;
+        self.load()
+    }
+}
+
+pub fn day(text: &str) -> Timestamp {
+    let date: Date = text.parse().unwrap();
+    Timestamp::from_millis(i64::from(date.as_days()) * 86_400_000)
+}
+
+/// A day on which every sample contract is in force.
+pub fn today() -> Timestamp {
+    day("2026-06-01")
+}
+
+/// `party role action dataset purpose epsilon_micro reads keys`, where reads and keys are `table.column` or `table`
+/// separated by commas, or `-`.
+pub fn request(line: &str) -> Request {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [party, role, action, dataset, purpose, epsilon, reads, keys] = words[..] else {
+        panic!("eight words: {line}")
+    };
+    let mut footprint = Footprint::default();
+    for name in reads.split(',').filter(|name| *name != "-") {
+        match name.split_once('.') {
+            Some((table, column)) => {
+                footprint.tables.insert(table.to_owned());
+                footprint.columns.insert((table.to_owned(), column.to_owned()));
+            }
+            None => {
+                footprint.tables.insert(name.to_owned());
+            }
+        }
+    }
+    for (table, column) in keys.split(',').filter_map(|name| name.split_once('.')) {
+        footprint.tables.insert(table.to_owned());
+        footprint.keys.insert((table.to_owned(), column.to_owned()));
+    }
+    let action: Action = action.parse().unwrap();
+    let role: Role = role.parse().unwrap();
+    Request {
+        principal: Principal::local("ada".parse().unwrap(), party.parse().unwrap(), role),
+        action,
+        dataset: dataset.parse().unwrap(),
+        purpose: purpose.parse().unwrap(),
+        footprint,
+        epsilon: MicroEpsilon::from_units(epsilon.parse().unwrap()),
+        fingerprint: Digest::of(line.as_bytes()),
+    }
+}
+
+/// `permit JV-2.1` or `deny P-1 JV-5.1`.
+pub fn outcome(decision: &Decision) -> String {
+    let word = match decision {
+        Decision::Permitted(_) => "permit",
+        Decision::Denied(_) => "deny",
+    };
+    let clauses: Vec<&str> = decision.clauses().iter().map(ids::ClauseId::as_str).collect();
+    format!("{word} {}", clauses.join(" "))
+}
+
+/// Every line of a corpus: the request and the expected outcome.
+pub fn corpus(text: &str) -> Vec<(Request, String)> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let split = |line: &str| {
+        let (ask, expected) = line.split_once("=>").unwrap();
+        (request(ask), expected.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    lines.map(split).collect()
+}
+
+pub const JV_NORTH_CORPUS: &str = include_str!("../corpus/jv-north.txt");
+pub const COMPLETE_JOURNEY_CORPUS: &str = include_str!("../corpus/complete-journey.txt");
