@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Two costs do not fit together into 64 bits: far beyond any grant, so it is refused instead of saturated.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("the privacy cost is too large to be counted")]
 pub struct CostOverflow;
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Digest([u8; 32]);
 
 /// Why a text is not a digest.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not a digest: expected `sha256:` and 64 lower-case hex digits")]
 pub struct DigestRefused {
     text: String,

@@ -3,7 +3,7 @@
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// The operating system gave no randomness. Whoever sees this stops: there is no weaker source to fall back to.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("the operating system gave no randomness")]
 pub struct EntropyFailed;
 

@@ -11,7 +11,7 @@ use crate::{Entropy, EntropyFailed};
 const NAME_BYTES_MAX: usize = 96;
 
 /// Why a text is not a name of its kind.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not a {kind}: expected 1 to {NAME_BYTES_MAX} characters out of {allowed}")]
 pub struct NameRefused {
     text: String,

@@ -57,7 +57,7 @@ impl fmt::Display for Timestamp {
 pub struct Date(i32);
 
 /// Why a text is not a day.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is not a date: expected `YYYY-MM-DD`")]
 pub struct DateRefused {
     text: String,
