@@ -6,12 +6,18 @@ use crate::{Bound, NoisyHistogram};
 
 /// A bucket this many σ above zero is taken as it is.
 const STRONG: f64 = 6.0;
-/// A run of smoothed buckets is believed if its mean is this many of its own σ above zero.
-const VISIBLE: f64 = 2.5;
-/// The tail beyond the visible buckets falls by a factor in this range from bucket to bucket. The upper end is below
+/// Beyond the strong buckets, one is believed if what is seen from it on is this many σ above zero.
+const VISIBLE: f64 = 3.0;
+/// How fast the tail is assumed to fall from bucket to bucket when its first bucket is estimated out of several.
+const WINDOW_DECAY: f64 = 0.5;
+const WINDOW: usize = 4;
+/// The tail beyond the visible buckets begins to fall by a factor in this range per bucket. The upper end is below
 /// 1/√2, beyond which unseen shoppers would weigh more the farther they are.
-const DECAY: std::ops::RangeInclusive<f64> = 0.15..=0.65;
-/// What is assumed where two buckets are not there to compare.
+const DECAY: std::ops::RangeInclusive<f64> = 0.1..=0.6;
+/// The fall gets steeper by this factor from bucket to bucket, as that of every log-concave tail does: real norms are
+/// nearer to log-normal than to a power law. (Chosen with the populations of `tests/choice.rs`.)
+const STEEPENING: f64 = 0.8;
+/// What is assumed where the last visible buckets do not fall.
 const DECAY_UNKNOWN: f64 = 0.4;
 /// Each bucket (a factor of √2 in the norm) is cut into this many slices.
 const SLICES: usize = 8;
@@ -52,9 +58,9 @@ pub struct BoundChoice {
 /// `bound` of them and loses a share 1 − bound/k of a vector of norm √k.
 ///
 /// The noise in the histogram is kept from being mistaken for shoppers of enormous norm: strong buckets are taken as
-/// they are, beyond the last strong one the counts are made to fall monotonically (isotonic regression, pool adjacent
-/// violators), what is not visible above the noise floor is replaced by a geometric tail, and shoppers are spread within
-/// a bucket along the local slope.
+/// they are; the buckets behind them are believed one after the other, each out of a window of four, only as far as the
+/// window stands out of the noise, and fall monotonically; what follows is an ever steeper tail between what the slope
+/// promises and what the noisy counts show. Shoppers are spread within a bucket along the local slope.
 ///
 /// # Guarantee
 /// A deterministic function of the noisy histogram and of public numbers: post-processing, free of charge. The answer
@@ -156,32 +162,44 @@ impl Tail {
     }
 }
 
-/// Counts that are not negative, fall monotonically beyond the last strong bucket and geometrically beyond the last
+/// Counts that are not negative, fall monotonically beyond the last strong bucket and ever faster beyond the last
 /// visible one; and the number of that one.
 fn smoothed(counts: &[f64], sigma: f64) -> (Vec<f64>, usize) {
     let strong = last_strong(counts, sigma);
     let mut smooth: Vec<f64> = counts.iter().take(strong + 1).map(|count| count.max(0.0)).collect();
-    let cap = smooth.last().copied().unwrap_or(0.0);
-    let mut visible = strong;
-    for run in falling(counts.get(strong + 1..).unwrap_or_default()) {
-        let is_visible = run.mean() > VISIBLE * sigma / (run.length as f64).sqrt();
-        smooth.extend(std::iter::repeat_n(run.mean().clamp(0.0, cap), run.length));
-        if is_visible {
-            visible = smooth.len() - 1;
+    let last = |smooth: &[f64]| smooth.last().copied().unwrap_or(0.0);
+    while smooth.len() < counts.len() {
+        let seen = first_of_window(counts.get(smooth.len()..).unwrap_or_default());
+        if seen <= VISIBLE * sigma {
+            break;
         }
+        smooth.push(seen.min(last(&smooth)));
     }
-    let at = |bucket: usize| smooth.get(bucket).copied().unwrap_or(0.0);
-    let edge = at(visible);
-    let decay = match visible.checked_sub(2) {
-        Some(before) if before > 0 && at(before) > 0.0 => {
-            (edge / at(before)).sqrt().clamp(*DECAY.start(), *DECAY.end())
-        }
-        _ => DECAY_UNKNOWN,
-    };
-    for (step, count) in smooth.iter_mut().skip(visible + 1).enumerate() {
-        *count = edge * decay.powi(step as i32 + 1);
-    }
+    let visible = smooth.len() - 1;
+    let edge = last(&smooth);
+    let before = if visible > 1 { smooth.get(visible - 1).copied().unwrap_or(0.0) } else { 0.0 };
+    let decay =
+        if before > edge { (edge / before).clamp(*DECAY.start(), *DECAY.end()) } else { DECAY_UNKNOWN };
+    // What the slope promises for the next bucket, known to about itself, against what is seen, known to about σ.
+    let promised = edge * decay;
+    let seen = first_of_window(counts.get(smooth.len()..).unwrap_or_default());
+    let trust = promised * promised / (promised * promised + sigma * sigma);
+    let next = (trust * seen + (1.0 - trust) * promised).clamp(0.0, edge);
+    let falls = std::iter::successors(Some(decay * STEEPENING), |fall| Some(fall * STEEPENING));
+    let hidden = falls.scan(next, |count, fall| Some(std::mem::replace(count, *count * fall)));
+    let missing = counts.len() - smooth.len();
+    smooth.extend(hidden.take(missing));
     (smooth, visible)
+}
+
+/// The least-squares estimate of the first of these counts, if they fall by [`WINDOW_DECAY`] each.
+fn first_of_window(counts: &[f64]) -> f64 {
+    let weights = std::iter::successors(Some(1.0), |weight| Some(weight * WINDOW_DECAY));
+    let (sum, squares) =
+        counts.iter().take(WINDOW).zip(weights).fold((0.0, 0.0), |(sum, squares), (count, weight)| {
+            (sum + count * weight, squares + weight * weight)
+        });
+    if squares > 0.0 { sum / squares } else { 0.0 }
 }
 
 /// The last bucket of norms above zero that stands out of the noise; without one, the largest.
@@ -193,29 +211,4 @@ fn last_strong(counts: &[f64], sigma: f64) -> usize {
         .last()
         .or_else(largest)
         .map_or(0, |(bucket, _)| bucket)
-}
-
-/// Neighbouring buckets that share their mean.
-struct Run {
-    sum: f64,
-    length: usize,
-}
-
-impl Run {
-    fn mean(&self) -> f64 {
-        self.sum / self.length as f64
-    }
-}
-
-/// The monotonically falling sequence with the least squared distance to `counts` (pool adjacent violators).
-fn falling(counts: &[f64]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for &count in counts {
-        let mut run = Run { sum: count, length: 1 };
-        while let Some(before) = runs.pop_if(|before| before.mean() <= run.mean()) {
-            run = Run { sum: before.sum + run.sum, length: before.length + run.length };
-        }
-        runs.push(run);
-    }
-    runs
 }

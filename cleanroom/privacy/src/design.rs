@@ -166,7 +166,7 @@ pub struct MeasurePlan {
 /// Unit: one shopper with all their rows, added or removed. If each measure's vector is bounded by the bound that its
 /// scale was made for, the joint release of the search histograms, of all measures and of the private keys is
 /// δ-approximate ρ-zCDP with [`Design::cost`], and that is never more than was asked for: the shares are whole µρ and
-/// add up to the cost exactly (composition: Bun & Steinke 2016, Lemma 1.7 and §8; `DERIVATION.md` §3).
+/// add up to the cost exactly (composition: Bun & Steinke 2016, Lemma 2.3 and §8; `DERIVATION.md` §3).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Design {
     groups: GroupSpace,

@@ -20,7 +20,7 @@ const ROOT_TAU: f64 = 2.506_628_274_631_000_5;
 /// Never below the true probability. With f(t) = e^(−t²/2σ²): the numerator Σ_{k≥m} f(k) is 64 terms plus a rest that
 /// is at most ∫ f from half a unit before its first term, because f is convex beyond σ; that integral is σ·f·R with
 /// Mills' ratio R(x) < 4 / (3x + √(x² + 8)) (Sampford 1953). The denominator Σ_k f(k) is at least √(2π)σ (Poisson
-/// summation: every term of the dual sum is positive; Canonne, Kamath & Steinke 2020, Fact 18) and at least any partial
+/// summation: every term of the dual sum is positive; as Canonne, Kamath & Steinke 2020 show) and at least any partial
 /// sum. Below one standard deviation, where f is not convex, the answer is 1.
 pub fn upper_tail(scale: &Scale, m: u64) -> f64 {
     tail_of(scale.sigma(), m)
