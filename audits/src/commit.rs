@@ -129,9 +129,9 @@ impl Writer {
         }
         let index = batch.next();
         let time = self.stamp(batch.last_time)?;
-        let erased = (job.entry.kind == Kind::BodyErased).then_some(job.entry.target).flatten();
+        let erased = (job.entry.kind == Kind::BodyErased).then_some(job.entry.target.unwrap_or(index));
         if let Some(target) = erased {
-            self.check_erasable(target, batch)?;
+            self.check_erasable(target, batch)?; // an erasure without a target names itself, which has no body yet
         }
         let sealed = job.body.as_ref().map(|body| {
             body::seal(&self.shared.body_key, &self.shared.origin, index, body, self.entropy.as_ref())

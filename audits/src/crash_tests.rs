@@ -276,7 +276,7 @@ struct Believed {
 
 impl Believed {
     fn append(&mut self, log: &Log, number: u64) {
-        let body = (number % 3 == 0).then(|| format!("body {number}").into_bytes());
+        let body = number.is_multiple_of(3).then(|| format!("body {number}").into_bytes());
         match log.append(entry(number), body.as_deref()) {
             Ok(receipt) => {
                 assert!(!self.stopped, "a stopped log gave a receipt");
@@ -308,8 +308,8 @@ impl Believed {
             receipt.verify(&logged.to_leaf().unwrap(), vkey).unwrap();
             let proof = log.prove_consistency(receipt.tree_size, size).unwrap();
             assert!(verify_consistency(receipt.tree_size, size, &receipt.root, &newest.root, &proof));
-            let body =
-                (number % 3 == 0 && !self.erased.contains(&receipt.index)).then(|| format!("body {number}"));
+            let body = (number.is_multiple_of(3) && !self.erased.contains(&receipt.index))
+                .then(|| format!("body {number}"));
             let found = log.body(receipt.index).unwrap();
             // An erasure that was not acknowledged may have happened all the same, but then the log says so.
             let said = || {

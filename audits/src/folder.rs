@@ -231,7 +231,9 @@ impl Listing {
         for item in listed {
             let path = if below.is_empty() { item.name } else { format!("{below}/{}", item.name) };
             match Name::parse(&path) {
-                Some(name) if !item.is_dir => drop(self.names.insert(name)),
+                Some(name) if !item.is_dir => {
+                    self.names.insert(name);
+                }
                 _ if item.is_dir && depth < DEPTH_MAX => self.walk(files, dir, &path, depth + 1)?,
                 _ => self.strays.push(path),
             }
@@ -518,13 +520,15 @@ impl<'f> Bodies<'f> {
                 let here = |fault| VerifyRefused::at(file, fault).offset(offset).index(index);
                 match commit {
                     Some(commit) if index == logged.index && commit.sealed == found => {
-                        drop(derived.present.insert(index))
+                        derived.present.insert(index);
                     }
                     Some(_) if index == logged.index => return Err(here(Fault::BodyHash)),
                     _ => return Err(here(Fault::BodyStray)),
                 }
             }
-            (None, Some(_)) => drop(derived.absent.insert(logged.index)),
+            (None, Some(_)) => {
+                derived.absent.insert(logged.index);
+            }
             (None, None) => {}
         }
         if let (Kind::BodyErased, Some(target)) = (logged.entry.kind, logged.entry.target) {

@@ -31,7 +31,9 @@ pub enum LogRefused {
         found: String,
     },
     /// Another writer has it.
-    #[error("another process writes this log (`{file}` is locked): a log has one writer")]
+    #[error(
+        "another process writes or verifies this log (`{file}` is locked): a log has one writer, so stop it or wait"
+    )]
     Locked {
         /// The locked file.
         file: String,
