@@ -25,6 +25,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod bench;
 mod catalogue;
 mod disk;
 mod hot;
@@ -36,6 +37,7 @@ mod part;
 mod refusal;
 mod store;
 
+pub use bench::{Measurement, measure};
 pub use catalogue::{
     COMPLETE_JOURNEY, Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, DOMAIN_VALUES_MAX,
     Domain, DomainRefused, EmptyUnit, ForeignKey, Table, TableKind, UNIT_IX, UnitCase, UnitSource,
