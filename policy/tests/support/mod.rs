@@ -16,58 +16,58 @@ use policy::{Action, Bundle, BundleRefused, Decision, Footprint, Request, Sample
 use tempfile::TempDir;
 
 /// A sample bundle on disk, to be changed and loaded again.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 impl Folder {
-    pub fn of(sample: SampleBundle) -> Self {
+    pub(crate) fn of(sample: SampleBundle) -> Self {
         let dir = tempfile::tempdir().unwrap();
         sample.write_to(dir.path()).unwrap();
         Self(dir)
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn read(&self, file: &str) -> String {
+    pub(crate) fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path().join(file)).unwrap()
     }
 
-    pub fn write(&self, file: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, file: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path().join(file), text).unwrap();
     }
 
     /// Replaces the first occurrence of `from`, which must be there.
-    pub fn replace(&self, file: &str, from: &str, to: &str) {
+    pub(crate) fn replace(&self, file: &str, from: &str, to: &str) {
         let text = self.read(file);
         assert!(text.contains(from), "`{from}` is not in {file}");
         self.write(file, text.replacen(from, to, 1));
     }
 
-    pub fn load(&self) -> Result<Bundle, BundleRefused> {
+    pub(crate) fn load(&self) -> Result<Bundle, BundleRefused> {
         Bundle::load(self.path())
     }
 
     /// What an author does after a change: lock, then load.
-    pub fn relock(&self) -> Result<Bundle, BundleRefused> {
+    pub(crate) fn relock(&self) -> Result<Bundle, BundleRefused> {
         Bundle::lock(self.path())?;
         self.load()
     }
 }
 
-pub fn day(text: &str) -> Timestamp {
+pub(crate) fn day(text: &str) -> Timestamp {
     let date: Date = text.parse().unwrap();
     Timestamp::from_millis(i64::from(date.as_days()) * 86_400_000)
 }
 
 /// A day on which every sample contract is in force.
-pub fn today() -> Timestamp {
+pub(crate) fn today() -> Timestamp {
     day("2026-06-01")
 }
 
 /// `party role action dataset purpose epsilon_micro reads keys`, where reads and keys are `table.column` or `table`
 /// separated by commas, or `-`.
-pub fn request(line: &str) -> Request {
+pub(crate) fn request(line: &str) -> Request {
     let words: Vec<&str> = line.split_whitespace().collect();
     let [party, role, action, dataset, purpose, epsilon, reads, keys] = words[..] else {
         panic!("eight words: {line}")
@@ -102,7 +102,7 @@ pub fn request(line: &str) -> Request {
 }
 
 /// `permit JV-2.1` or `deny P-1 JV-5.1`.
-pub fn outcome(decision: &Decision) -> String {
+pub(crate) fn outcome(decision: &Decision) -> String {
     let word = match decision {
         Decision::Permitted(_) => "permit",
         Decision::Denied(_) => "deny",
@@ -112,7 +112,7 @@ pub fn outcome(decision: &Decision) -> String {
 }
 
 /// Every line of a corpus: the request and the expected outcome.
-pub fn corpus(text: &str) -> Vec<(Request, String)> {
+pub(crate) fn corpus(text: &str) -> Vec<(Request, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let split = |line: &str| {
         let (ask, expected) = line.split_once("=>").unwrap();
@@ -121,5 +121,5 @@ pub fn corpus(text: &str) -> Vec<(Request, String)> {
     lines.map(split).collect()
 }
 
-pub const JV_NORTH_CORPUS: &str = include_str!("../corpus/jv-north.txt");
-pub const COMPLETE_JOURNEY_CORPUS: &str = include_str!("../corpus/complete-journey.txt");
+pub(crate) const JV_NORTH_CORPUS: &str = include_str!("../corpus/jv-north.txt");
+pub(crate) const COMPLETE_JOURNEY_CORPUS: &str = include_str!("../corpus/complete-journey.txt");
