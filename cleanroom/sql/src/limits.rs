@@ -24,6 +24,8 @@ pub const KEY_DAYS_MAX: i64 = 146_097;
 pub const MAGNITUDE_MAX: i128 = 100_000_000_000_000_000_000_000_000_000_000_000_000;
 /// Most rows a sum inside a per-shopper subquery is taken to add up: 2³². More do not fit into memory.
 pub const ROWS_MAX: i128 = 1 << 32;
+/// Most rows of one shopper that bounds assume; a larger number is clipped, it does not fail.
+pub const ROWS_ASSUMED: i128 = 1 << 20;
 /// Decimals of a quotient computed below the private aggregate.
 pub const QUOTIENT_SCALE: u8 = 4;
 /// Assumed magnitude of a whole number without declared bounds.

@@ -3,8 +3,14 @@
 use std::collections::BTreeSet;
 
 use ids::{Date, Digest};
+use sqlparser::ast::Query;
 
-use crate::{KeyValue, PostPlan, Refusal};
+use crate::lower::{Lowered, lower_query};
+use crate::plan::{Block, Core, Key, Measure, MeasureForm, Range, Scalar, Source, Ty};
+use crate::post::expr::{PostExpr, Spelling};
+use crate::print::{canonical, ident, stream};
+use crate::refusal::Pass;
+use crate::{KeyValue, OutColumn, PostPlan, Refusal, Role, Schema, days};
 
 /// What a query reads. A superset of what any evaluation of it can depend on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -112,71 +118,319 @@ pub struct StreamSql {
 /// A statement that passed every check. See the crate's documentation for its life.
 #[derive(Debug, Clone)]
 pub struct ResolvedQuery {
-    _todo: (),
+    schema: Schema,
+    core: Core,
+    canonical: String,
+    core_text: String,
+    footprint: Footprint,
+    event_days: Option<(Date, Date)>,
+    keys: Vec<KeySpec>,
+    measures: Vec<MeasureSpec>,
+    post: PostPlan,
 }
 
 impl ResolvedQuery {
+    pub(crate) fn new(schema: &Schema, query: &Query) -> Pass<Self> {
+        let lowered = lower_query(schema, query)?;
+        let names = Names::new(&lowered.core);
+        let keys: Vec<KeySpec> =
+            lowered.core.keys.iter().zip(&names.keys).map(|(key, name)| key_spec(key, name)).collect();
+        let measures: Vec<MeasureSpec> =
+            lowered.core.measures.iter().zip(&names.cells).map(|(measure, name)| measure_spec(measure, name)).collect();
+        let post = post_plan(&lowered, &names, &keys, &measures);
+        let core_text = core_text(&lowered.core, &names);
+        let canonical = canonical_text(&lowered, &names);
+        let footprint = footprint(&lowered.core);
+        let event_days = days::event_days(schema, &lowered.core.block);
+        let Lowered { core, .. } = lowered;
+        // A plan that cannot be printed is refused now, not after the charge.
+        stream::stream(schema, &core, &[])?;
+        Ok(Self { schema: schema.clone(), core, canonical, core_text, footprint, event_days, keys, measures, post })
+    }
+
     /// The statement printed from the plan. Parsing and resolving it gives the same plan and the same text.
     pub fn canonical(&self) -> &str {
-        todo!()
+        &self.canonical
     }
 
-    /// Digest of the private core: relations, filters, keys and measures. Aliases, projections, HAVING, ORDER BY and
-    /// LIMIT do not change it.
+    /// Digest of the private core: dataset, relations, filters, keys with their domains, and measures. Aliases,
+    /// projections, HAVING, ORDER BY and LIMIT do not change it.
     pub fn digest(&self) -> Digest {
-        todo!()
+        self.core_digest_with(&[])
     }
 
-    /// Digest of the private core together with the row filters that were applied to it.
+    /// Digest of the private core together with the row filters that were applied to it. The order of the filters and
+    /// filters given twice do not change it.
     pub fn core_digest_with(&self, filters: &[RowFilter]) -> Digest {
-        let _ = filters;
-        todo!()
+        let sorted: BTreeSet<&RowFilter> = filters.iter().collect();
+        let mut parts: Vec<String> = vec!["sql-core-1".to_owned(), self.schema.dataset.to_string(), self.core_text.clone()];
+        for filter in sorted {
+            parts.push(format!("filter {}", filter.allowed.len()));
+            parts.extend([filter.table.clone(), filter.column.clone()]);
+            parts.extend(filter.allowed.iter().cloned());
+        }
+        let bytes: Vec<&[u8]> = parts.iter().map(String::as_bytes).collect();
+        Digest::of_parts(&bytes)
     }
 
-    /// What it reads.
+    /// What it reads. Columns of policy row filters are not in it.
     pub fn footprint(&self) -> &Footprint {
-        todo!()
+        &self.footprint
     }
 
     /// First and last day (inclusive) whose rows the WHERE clauses cannot exclude; a superset. `None` where a private
     /// table without event time is read: then every block is touched.
     pub fn event_days(&self) -> Option<(Date, Date)> {
-        todo!()
+        self.event_days
     }
 
     /// The group keys, in the order of [`NoisyRow::keys`](crate::NoisyRow).
     pub fn keys(&self) -> &[KeySpec] {
-        todo!()
+        &self.keys
     }
 
-    /// The number of cells of the public group space: the product of the public domains; 1 without public keys.
+    /// The number of cells of the public group space: the product of the public domains; 1 without public keys, 0
+    /// where a domain is still to be learned.
     pub fn public_cells(&self) -> u64 {
-        todo!()
+        self.public_domains().map(|domain| domain.len() as u64).product()
     }
 
-    /// The values of the public keys, in key order, that a stream code `g` stands for.
+    /// The values of the public keys, in key order, that a stream code `g` stands for; `None` outside the space.
     pub fn public_values(&self, code: u64) -> Option<Vec<&KeyValue>> {
-        let _ = code;
-        todo!()
+        let mut rest = code;
+        let mut values = Vec::new();
+        let domains: Vec<&Vec<KeyValue>> = self.public_domains().collect();
+        for domain in domains.into_iter().rev() {
+            let size = domain.len() as u64;
+            let at = rest.checked_rem(size)?;
+            values.push(domain.get(usize::try_from(at).ok()?)?);
+            rest /= size;
+        }
+        values.reverse();
+        (rest == 0).then_some(values)
+    }
+
+    fn public_domains(&self) -> impl Iterator<Item = &Vec<KeyValue>> {
+        self.keys.iter().filter_map(|key| match key {
+            KeySpec::Public { domain, .. } => Some(domain),
+            KeySpec::Private { .. } => None,
+        })
     }
 
     /// The base measures, without duplicates, in the order of [`NoisyRow::cells`](crate::NoisyRow).
     pub fn measures(&self) -> &[MeasureSpec] {
-        todo!()
+        &self.measures
     }
 
     /// The DuckDB statement of the private core under `filters`.
+    ///
+    /// # Guarantee
+    /// Unit: the shopper, with all rows in all private tables. Removing a shopper removes exactly the stream's rows with
+    /// that `unit_ix`; no bound on their number or size is implied, bounding comes after.
     ///
     /// # Errors
     /// A filter that names an unknown table or column is refused (code `sql.catalogue`): a policy that cannot be
     /// applied must not be skipped.
     pub fn stream_sql(&self, filters: &[RowFilter]) -> Result<StreamSql, Refusal> {
-        let _ = filters;
-        todo!()
+        stream::stream(&self.schema, &self.core, filters).map_err(|fault| fault.into_refusal(""))
     }
 
     /// What happens to the noisy numbers.
     pub fn post(&self) -> &PostPlan {
-        todo!()
+        &self.post
     }
+}
+
+/// Canonical spellings of keys and measures.
+struct Names {
+    keys: Vec<String>,
+    cells: Vec<String>,
+    averages: Vec<String>,
+}
+
+impl Names {
+    fn new(core: &Core) -> Self {
+        let block = &core.block;
+        Self {
+            keys: core.keys.iter().map(|key| canonical::scalar(&block.relations, &key.expr)).collect(),
+            cells: core.measures.iter().map(|measure| canonical::measure(block, measure)).collect(),
+            averages: core.measures.iter().map(|measure| canonical::average(block, measure)).collect(),
+        }
+    }
+
+    fn spelling(&self) -> Spelling<'_> {
+        Spelling { keys: &self.keys, cells: &self.cells, averages: &self.averages }
+    }
+}
+
+fn key_spec(key: &Key, name: &str) -> KeySpec {
+    let name = name.to_owned();
+    match (&key.public, key.expr.ty) {
+        (Some(public), _) => KeySpec::Public { name, domain: public.domain.clone() },
+        (None, Ty::Num(scale)) => KeySpec::Private { name, ty: KeyType::Int { scale } },
+        (None, _) => KeySpec::Private { name, ty: KeyType::Text },
+    }
+}
+
+fn measure_spec(measure: &Measure, name: &str) -> MeasureSpec {
+    let (kind, row_bound) = match &measure.kind {
+        MeasureForm::Units => (MeasureKind::Units, 1),
+        MeasureForm::Rows(_) => (MeasureKind::Rows, 1),
+        MeasureForm::Sum(arg) => {
+            let Range { low, high } = arg.bounds.assumed;
+            let bound = u64::try_from(low.unsigned_abs().max(high.unsigned_abs())).unwrap_or(u64::MAX);
+            (MeasureKind::Sum { scale: arg.scale().unwrap_or(0) }, bound.max(1))
+        }
+    };
+    MeasureSpec { name: name.to_owned(), kind, row_bound, streamed: stream::is_streamed(measure) }
+}
+
+fn post_plan(lowered: &Lowered, names: &Names, keys: &[KeySpec], measures: &[MeasureSpec]) -> PostPlan {
+    let spelling = names.spelling();
+    let column = |(name, item): &(Option<String>, PostExpr)| OutColumn {
+        name: name.clone().unwrap_or_else(|| spelling.print(item)),
+        role: if item.is_noisy() { Role::Value } else { Role::Key },
+        unit: match item {
+            PostExpr::Cell(at) => measures.get(*at).map(|measure| match measure.kind {
+                MeasureKind::Units => "shoppers",
+                MeasureKind::Rows => "rows",
+                MeasureKind::Sum { .. } => "amount",
+            }),
+            _ => None,
+        },
+    };
+    let domain = |key: &KeySpec| match key {
+        KeySpec::Public { domain, .. } => domain.clone(),
+        KeySpec::Private { .. } => Vec::new(),
+    };
+    let scale = |key: &KeySpec| match key {
+        KeySpec::Private { ty: KeyType::Int { scale }, .. } => *scale,
+        KeySpec::Public { .. } | KeySpec::Private { .. } => 0,
+    };
+    PostPlan {
+        columns: lowered.items.iter().map(column).collect(),
+        items: lowered.items.iter().map(|(_, item)| item.clone()).collect(),
+        having: lowered.having.clone(),
+        order: lowered.order.clone(),
+        limit: lowered.limit,
+        offset: lowered.offset,
+        domains: keys.iter().map(domain).collect(),
+        key_scales: keys.iter().map(scale).collect(),
+    }
+}
+
+/// The private core as text: what the digest stands for. The domains belong to it: other values, another question.
+fn core_text(core: &Core, names: &Names) -> String {
+    let mut text = format!("SELECT {}{}", names.cells.join(", "), canonical::block(&core.block));
+    for (key, name) in core.keys.iter().zip(&names.keys) {
+        text.push_str(&format!("\nKEY {name}"));
+        if let Some(public) = &key.public {
+            text.push_str(&format!(" OF {:?}", public.domain));
+        }
+    }
+    text
+}
+
+fn canonical_text(lowered: &Lowered, names: &Names) -> String {
+    let spelling = names.spelling();
+    let items: Vec<String> = lowered
+        .items
+        .iter()
+        .map(|(name, item)| match name {
+            Some(name) => format!("{} AS {}", spelling.print(item), ident(name)),
+            None => spelling.print(item),
+        })
+        .collect();
+    let mut text = format!("SELECT {}{}", items.join(", "), canonical::block(&lowered.core.block));
+    if !names.keys.is_empty() {
+        text.push_str(&format!(" GROUP BY {}", names.keys.join(", ")));
+    }
+    if let Some(having) = &lowered.having {
+        text.push_str(&format!(" HAVING {}", spelling.print(having)));
+    }
+    if !lowered.order.is_empty() {
+        let order: Vec<String> = lowered
+            .order
+            .iter()
+            .map(|order| {
+                let direction = if order.descending { " DESC" } else { "" };
+                let nulls = if order.nulls_first { " NULLS FIRST" } else { "" };
+                format!("{}{direction}{nulls}", spelling.print(&order.expr))
+            })
+            .collect();
+        text.push_str(&format!(" ORDER BY {}", order.join(", ")));
+    }
+    if let Some(limit) = lowered.limit {
+        text.push_str(&format!(" LIMIT {limit}"));
+    }
+    if lowered.offset > 0 {
+        text.push_str(&format!(" OFFSET {}", lowered.offset));
+    }
+    text
+}
+
+fn footprint(core: &Core) -> Footprint {
+    let mut out = Footprint::default();
+    block_footprint(&core.block, &mut out);
+    let exprs = core.measures.iter().flat_map(|measure| {
+        let arg = match &measure.kind {
+            MeasureForm::Units | MeasureForm::Rows(None) => None,
+            MeasureForm::Rows(Some(arg)) | MeasureForm::Sum(arg) => Some(arg),
+        };
+        arg.into_iter().chain(&measure.filter)
+    });
+    for expr in exprs {
+        trace(&core.block, expr, &mut out.columns);
+    }
+    for key in &core.keys {
+        trace(&core.block, &key.expr, &mut out.columns);
+        trace(&core.block, &key.expr, &mut out.keys);
+    }
+    out
+}
+
+fn block_footprint(block: &Block, out: &mut Footprint) {
+    for relation in &block.relations {
+        match &relation.source {
+            Source::Private { table, unit_key } => {
+                out.tables.insert(table.clone());
+                // The unit key decides whose row it is, whether it is written or not.
+                out.columns.insert((table.clone(), unit_key.clone()));
+            }
+            Source::Public { table, .. } => {
+                out.tables.insert(table.clone());
+            }
+            Source::Shopper(shopper) => {
+                block_footprint(&shopper.block, out);
+                let items = shopper.items.iter().map(|(_, item)| item);
+                for expr in items.chain(shopper.group.iter().flatten()).chain(&shopper.having) {
+                    trace(&shopper.block, expr, &mut out.columns);
+                }
+            }
+        }
+        for (a, b) in &relation.on {
+            trace(block, a, &mut out.columns);
+            trace(block, b, &mut out.columns);
+        }
+    }
+    for filter in &block.filters {
+        trace(block, filter, &mut out.columns);
+    }
+}
+
+/// Adds the catalogue columns that an expression is made of, through subqueries down to the tables.
+fn trace(block: &Block, expr: &Scalar, out: &mut BTreeSet<(String, String)>) {
+    expr.visit_columns(&mut |index, name| {
+        let Some(relation) = block.relations.get(index) else { return };
+        match &relation.source {
+            Source::Private { table, .. } | Source::Public { table, .. } => {
+                out.insert((table.clone(), name.to_owned()));
+            }
+            Source::Shopper(shopper) => {
+                if let Some((_, item)) = shopper.items.iter().find(|(item, _)| item == name) {
+                    trace(&shopper.block, item, out);
+                }
+            }
+        }
+    });
 }
