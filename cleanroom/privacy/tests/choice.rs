@@ -1,5 +1,7 @@
 //! The bound found from a noisy histogram costs little more error than the best bound would.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod support;
 
 use ids::MicroRho;

@@ -1,5 +1,7 @@
 //! The division of a budget: exact, never more than asked for, refused where it makes no sense.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod support;
 
 use dashu::integer::{IBig, UBig};

@@ -1,6 +1,8 @@
 //! OpenDP's sampler against exact probabilities, drawn exactly as releases draw it. Releases before 0.14.2 failed this
 //! kind of test (opendp#2639). Every alarm is false with probability < 10⁻⁷; there are fewer than 20.
 
+#![expect(clippy::indexing_slicing, reason = "test code")]
+
 mod support;
 
 use std::num::NonZeroUsize;

@@ -1,5 +1,7 @@
 //! Tail bound, threshold and interval against exact summation in 60 digits.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod support;
 
 use ids::{Delta, MicroRho};

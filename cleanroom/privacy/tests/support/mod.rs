@@ -1,6 +1,6 @@
 //! What several test files need: exact probabilities, alarms with a stated false-alarm rate, reference tables.
 
-#![allow(dead_code, reason = "every test file uses another part of it")]
+#![expect(dead_code, reason = "every test file uses another part of it")]
 
 use ids::MicroRho;
 use privacy::{NoiseFailed, NoiseSource, Scale, ScaleRefused, Sensitivity};
