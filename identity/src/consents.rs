@@ -66,7 +66,13 @@ pub struct ConsentsBuilder {
 impl ConsentsBuilder {
     /// Takes one event. The order of calls does not matter: the latest event wins, and among events of the same time
     /// the more restrictive.
-    pub fn record(&mut self, unit: UnitIx, purpose: &PurposeId, event: ConsentEvent, at: Timestamp) -> &mut Self {
+    pub fn record(
+        &mut self,
+        unit: UnitIx,
+        purpose: &PurposeId,
+        event: ConsentEvent,
+        at: Timestamp,
+    ) -> &mut Self {
         if !self.latest.contains_key(purpose) {
             self.latest.insert(purpose.clone(), HashMap::new());
         }
@@ -85,7 +91,8 @@ impl ConsentsBuilder {
     /// The state after all recorded events.
     pub fn build(&self) -> Consents {
         let allowed = self.latest.iter().map(|(purpose, units)| {
-            let mut yes: Vec<u32> = units.iter().filter(|(_, (_, given))| *given).map(|(&unit, _)| unit).collect();
+            let mut yes: Vec<u32> =
+                units.iter().filter(|(_, (_, given))| *given).map(|(&unit, _)| unit).collect();
             // The bitmap is built fastest, and in the smallest form, from ascending positions.
             yes.sort_unstable();
             (purpose.clone(), RoaringBitmap::from_iter(yes))

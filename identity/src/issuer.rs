@@ -90,7 +90,8 @@ impl LocalIssuer {
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, IssuerRefused> {
         let pkcs8: [u8; PKCS8_BYTES] = der.try_into().map_err(|_| IssuerRefused::KeyMalformed)?;
         let pkcs8 = Zeroizing::new(pkcs8);
-        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8.as_ref()).map_err(|_| IssuerRefused::KeyMalformed)?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8.as_ref())
+            .map_err(|_| IssuerRefused::KeyMalformed)?;
         let public = pair.public_key().as_ref().try_into().map_err(|_| IssuerRefused::KeyMalformed)?;
         Ok(Self {
             signing: EncodingKey::from_ed_der(pkcs8.as_ref()),
@@ -120,12 +121,23 @@ impl LocalIssuer {
     }
 
     /// Signs a token for `principal`, valid from now for `lifetime_secs`.
-    pub fn issue(&self, principal: &Principal, lifetime_secs: u64, clock: &dyn Clock) -> Result<String, IssueRefused> {
+    pub fn issue(
+        &self,
+        principal: &Principal,
+        lifetime_secs: u64,
+        clock: &dyn Clock,
+    ) -> Result<String, IssueRefused> {
         if !(1..=TOKEN_LIFETIME_SECS_MAX).contains(&lifetime_secs) {
             return Err(IssueRefused::Lifetime { asked_secs: lifetime_secs });
         }
         let now = clock.now().as_secs();
-        let claims = Claims::of(principal, &self.issuer, &self.audience, now, now.saturating_add_unsigned(lifetime_secs));
+        let claims = Claims::of(
+            principal,
+            &self.issuer,
+            &self.audience,
+            now,
+            now.saturating_add_unsigned(lifetime_secs),
+        );
         let mut header = Header::new(Algorithm::EdDSA);
         header.kid = Some(crate::jwks::ed25519_thumbprint(&self.public));
         jsonwebtoken::encode(&header, &claims, &self.signing).map_err(|_| IssueRefused::Signing)

@@ -45,7 +45,9 @@ pub enum JwksRefused {
         path: PathBuf,
     },
     /// Not the JSON of a key set.
-    #[error("the key set is not a JSON object with the one member `keys`, a list of objects (line {line}, column {column})")]
+    #[error(
+        "the key set is not a JSON object with the one member `keys`, a list of objects (line {line}, column {column})"
+    )]
     Malformed {
         /// Line, from 1.
         line: usize,
@@ -143,7 +145,8 @@ impl Jwks {
     /// The set of one Ed25519 key, named by its thumbprint.
     pub(crate) fn ed25519(public: &[u8; 32]) -> Self {
         let (kid, x) = (ed25519_thumbprint(public), URL_SAFE_NO_PAD.encode(public));
-        let members = json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x });
+        let members =
+            json!({ "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": kid, "x": x });
         let key = DecodingKey::from_ed_der(public);
         Self(BTreeMap::from([(kid, TrustedKey { algorithm: Algorithm::EdDSA, key, members })]))
     }
@@ -181,11 +184,15 @@ impl fmt::Debug for Jwks {
 impl TrustedKey {
     fn parse(members: &Map<String, Value>) -> Result<Self, String> {
         if let Some(name) = MEMBERS_SECRET.into_iter().find(|name| members.contains_key(*name)) {
-            return Err(format!("it has the secret member `{name}`: publish only the public half, and replace this key"));
+            return Err(format!(
+                "it has the secret member `{name}`: publish only the public half, and replace this key"
+            ));
         }
         let kid = text(members, "kid")?;
         if !(1..=KID_BYTES_MAX).contains(&kid.len()) || !kid.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(format!("its `kid` is not 1 to {KID_BYTES_MAX} printable ASCII characters without spaces"));
+            return Err(format!(
+                "its `kid` is not 1 to {KID_BYTES_MAX} printable ASCII characters without spaces"
+            ));
         }
         if members.contains_key("use") && text(members, "use")? != "sig" {
             return Err("its `use` is not `sig`: remove keys that do not sign tokens from the set".to_owned());
@@ -199,12 +206,17 @@ impl TrustedKey {
         if members.contains_key("alg") && text(members, "alg")? != name {
             return Err(format!("its `alg` does not fit its type: expected `{name}`"));
         }
-        let known = |name: &str| ["kid", "kty", "use", "alg"].contains(&name) || own.contains(&name) || MEMBERS_IGNORED.contains(&name);
+        let known = |name: &str| {
+            ["kid", "kty", "use", "alg"].contains(&name)
+                || own.contains(&name)
+                || MEMBERS_IGNORED.contains(&name)
+        };
         if let Some(name) = members.keys().find(|name| !known(name)) {
             return Err(format!("it has the unknown member `{}`: remove it", short(name)));
         }
         // The crate finds points off the curve and unusable moduli only when it builds a verifier: build one now.
-        jsonwebtoken::crypto::verify("", b"", &key, algorithm).map_err(|_| "it is not a valid public key".to_owned())?;
+        jsonwebtoken::crypto::verify("", b"", &key, algorithm)
+            .map_err(|_| "it is not a valid public key".to_owned())?;
         let mut public: Map<String, Value> =
             own.iter().filter_map(|&name| Some((name.to_owned(), members.get(name)?.clone()))).collect();
         for (member, value) in [("kid", kid), ("kty", text(members, "kty")?), ("use", "sig"), ("alg", name)] {
@@ -232,7 +244,11 @@ fn rsa(members: &Map<String, Value>) -> Result<DecodingKey, String> {
     let (n, e) = (decoded(members, "n")?, decoded(members, "e")?);
     let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     if !RSA_BITS.contains(&bits) {
-        return Err(format!("its modulus has {bits} bits: expected {} to {}", RSA_BITS.start(), RSA_BITS.end()));
+        return Err(format!(
+            "its modulus has {bits} bits: expected {} to {}",
+            RSA_BITS.start(),
+            RSA_BITS.end()
+        ));
     }
     if e != [1, 0, 1] {
         return Err("its exponent is not 65537, written `AQAB`".to_owned());
@@ -255,7 +271,9 @@ fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Result<&'a str, Stri
 /// Base64url without padding, as RFC 7515 section 2 wants it.
 fn decoded(members: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     let encoded = text(members, name)?;
-    URL_SAFE_NO_PAD.decode(encoded).map_err(|_| format!("its member `{name}` is not base64url without padding"))
+    URL_SAFE_NO_PAD
+        .decode(encoded)
+        .map_err(|_| format!("its member `{name}` is not base64url without padding"))
 }
 
 fn bytes(members: &Map<String, Value>, name: &str, length: usize) -> Result<Vec<u8>, String> {
@@ -276,4 +294,125 @@ pub(crate) fn ed25519_thumbprint(public: &[u8; 32]) -> String {
     let x = URL_SAFE_NO_PAD.encode(public);
     let canonical = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
     URL_SAFE_NO_PAD.encode(ids::Digest::of(canonical.as_bytes()).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8037, appendix A.2.
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+
+    fn key(members: &str) -> String {
+        format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"k","x":"{X}"{members}}}]}}"#)
+    }
+
+    fn refused(text: &str) -> JwksRefused {
+        Jwks::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn agrees_with_rfc_8037_appendix_a() {
+        let set = Jwks::parse(&key("")).unwrap();
+        let trusted = set.find("k").unwrap();
+        // A.3: the thumbprint.
+        let public: [u8; 32] = URL_SAFE_NO_PAD.decode(X).unwrap().try_into().unwrap();
+        assert_eq!(ed25519_thumbprint(&public), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        // A.4 and A.5: the signature.
+        let message = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
+        let signature =
+            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let verify =
+            |message| jsonwebtoken::crypto::verify(signature, message, &trusted.key, trusted.algorithm);
+        assert_eq!(verify(message), Ok(true));
+        assert_eq!(verify(b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmd"), Ok(false));
+    }
+
+    #[test]
+    fn what_it_prints_it_reads() {
+        let vectors: Value = serde_json::from_str(include_str!("../tests/vectors/python.json")).unwrap();
+        let set = Jwks::parse(&vectors["jwks"].to_string()).unwrap().with(Jwks::parse(&key("")).unwrap());
+        assert_eq!(set.key_ids().collect::<Vec<_>>(), ["ec-1", "k", "rsa-1"]);
+        let again = Jwks::parse(&set.to_json()).unwrap();
+        assert_eq!(again.to_json(), set.to_json());
+        assert_eq!(format!("{set:?}"), r#"["ec-1", "k", "rsa-1"]"#);
+    }
+
+    #[test]
+    fn during_a_rotation_the_key_that_was_there_first_stays() {
+        let (one, two) = (Jwks::ed25519(&[1; 32]), Jwks::ed25519(&[2; 32]));
+        let both = one.clone().with(two.clone()).with(one.clone());
+        assert_eq!(both.key_ids().count(), 2);
+        assert!(
+            both.find(one.key_ids().next().unwrap()).is_some()
+                && both.find(two.key_ids().next().unwrap()).is_some()
+        );
+    }
+
+    #[test]
+    fn every_refusal_says_what_is_wrong() {
+        for (text, code) in
+            [("", "jwks_malformed"), ("[]", "jwks_malformed"), (r#"{"keys":{}}"#, "jwks_malformed")]
+        {
+            assert_eq!(refused(text).code(), code, "{text}");
+        }
+        assert_eq!(refused(r#"{"keys":[],"x":1}"#).code(), "jwks_malformed");
+        assert_eq!(refused(r#"{"keys":[]}"#).code(), "jwks_count");
+        let point = URL_SAFE_NO_PAD.encode([7; 32]);
+        for (text, reason) in [
+            (
+                key(r#","d":"AAAA""#),
+                "it has the secret member `d`: publish only the public half, and replace this key",
+            ),
+            (
+                key(r#","use":"enc""#),
+                "its `use` is not `sig`: remove keys that do not sign tokens from the set",
+            ),
+            (key(r#","alg":"HS256""#), "its `alg` does not fit its type: expected `EdDSA`"),
+            (key(r#","note":"x""#), "it has the unknown member `note`: remove it"),
+            (key("").replace("Ed25519", "X25519"), "its `crv` is `X25519`: expected `Ed25519`"),
+            (key("").replace("OKP", "oct"), "its `kty` is `oct`: expected `OKP`, `EC` or `RSA`"),
+            (key("").replace("\"kid\":\"k\",", ""), "it lacks the member `kid`"),
+            (
+                key("").replace("\"k\"", "\"a b\""),
+                "its `kid` is not 1 to 128 printable ASCII characters without spaces",
+            ),
+            (key("").replace("\"k\"", "5"), "its member `kid` is not a text"),
+            (key("").replace("URo", "URo="), "its member `x` is not base64url without padding"),
+            (key("").replace(X, "AAAA"), "its member `x` has 3 bytes: expected 32"),
+            (
+                format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k","x":"{point}","y":"{point}"}}]}}"#),
+                "it is not a valid public key",
+            ),
+            (
+                r#"{"keys":[{"kty":"RSA","kid":"k","n":"wAAA","e":"AQAB"}]}"#.to_owned(),
+                "its modulus has 24 bits: expected 2048 to 4096",
+            ),
+        ] {
+            let refused = refused(&text);
+            assert_eq!(refused.code(), "jwks_key", "{text}");
+            assert!(refused.to_string().ends_with(&format!(": {reason}")), "{refused}");
+        }
+        let twice = key("").replace(
+            "\"keys\":[",
+            &format!("\"keys\":[{{\"kty\":\"OKP\",\"crv\":\"Ed25519\",\"kid\":\"k\",\"x\":\"{X}\"}},"),
+        );
+        assert_eq!(
+            refused(&twice).to_string(),
+            "key 2 of the key set, `k`: its `kid` is used twice: give each key its own"
+        );
+        let many = format!(r#"{{"keys":[{}]}}"#, vec!["{}"; KEYS_MAX + 1].join(","));
+        assert_eq!(refused(&many).to_string(), "the key set has 33 keys: expected 1 to 32");
+    }
+
+    #[test]
+    fn files_are_read_up_to_a_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jwks.json");
+        assert_eq!(Jwks::load(&path).unwrap_err().code(), "jwks_unreadable");
+        std::fs::write(&path, key("")).unwrap();
+        assert_eq!(Jwks::load(&path).unwrap().key_ids().collect::<Vec<_>>(), ["k"]);
+        std::fs::write(&path, " ".repeat(FILE_BYTES_MAX as usize + 1)).unwrap();
+        assert_eq!(Jwks::load(&path).unwrap_err().code(), "jwks_too_large");
+    }
 }

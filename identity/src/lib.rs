@@ -30,7 +30,9 @@ mod pseudonym;
 mod tokens;
 
 pub use consents::{ConsentEvent, Consents, ConsentsBuilder};
-pub use issuer::{IssueRefused, IssuerRefused, LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer, TOKEN_LIFETIME_SECS_MAX};
+pub use issuer::{
+    IssueRefused, IssuerRefused, LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer, TOKEN_LIFETIME_SECS_MAX,
+};
 pub use jwks::{Jwks, JwksRefused};
 pub use principal::{Principal, Role, RoleUnknown};
 pub use pseudonym::{PseudonymKey, ShopperPseudonym};

@@ -90,7 +90,10 @@ mod tests {
         // b"C000000042", "sha256")
         let key = PseudonymKey::from_bytes([7; 32]);
         let pseudonym = key.pseudonym(&dataset("retail"), "C000000042");
-        assert_eq!(hex::encode(pseudonym.as_bytes()), "33e737f4c9e46e148d04fdfa9bc5d2a957fd7abc81d993d6dedac49e94103dac");
+        assert_eq!(
+            hex::encode(pseudonym.as_bytes()),
+            "33e737f4c9e46e148d04fdfa9bc5d2a957fd7abc81d993d6dedac49e94103dac"
+        );
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub enum TokenRefused {
     #[error("the token is larger than {TOKEN_BYTES_MAX} bytes")]
     TooLarge,
     /// Not three base64url parts with a JSON object in the first.
-    #[error("the token is not a signed token in compact form: expected three base64url parts joined by full stops")]
+    #[error(
+        "the token is not a signed token in compact form: expected three base64url parts joined by full stops"
+    )]
     Malformed,
     /// Its `typ` is missing or another one.
     #[error("the token is of another type: expected `typ` to be `JWT` or `at+jwt`")]
@@ -44,7 +46,9 @@ pub enum TokenRefused {
     #[error("the token does not name its key: expected a `kid`")]
     KeyMissing,
     /// Its `kid` is not in the key set.
-    #[error("the token's key is not in the key set: sign in again, or ask the operator whether keys were exchanged")]
+    #[error(
+        "the token's key is not in the key set: sign in again, or ask the operator whether keys were exchanged"
+    )]
     KeyUnknown,
     /// Its `alg` is not that of the key it names.
     #[error("the token's algorithm is not that of the key it names")]

@@ -169,7 +169,10 @@ impl Assortment {
                     brand,
                     supplier: seller.name,
                     department,
-                    department_ix: DEPARTMENTS.iter().position(|&name| name == department).unwrap_or_default(),
+                    department_ix: DEPARTMENTS
+                        .iter()
+                        .position(|&name| name == department)
+                        .unwrap_or_default(),
                     category,
                     private_label: seller.name == PRIVATE_LABEL,
                     audience,
@@ -182,8 +185,10 @@ impl Assortment {
         }
         let weeks = (0..calendar.weeks()).map(|week| {
             let month = calendar.week_start(week).ymd().1;
-            let reduced_percent: Vec<u8> =
-                products.iter().map(|_| if chance(&mut rng, 8) { 10 + 5 * below(&mut rng, 5) as u8 } else { 0 }).collect();
+            let reduced_percent: Vec<u8> = products
+                .iter()
+                .map(|_| if chance(&mut rng, 8) { 10 + 5 * below(&mut rng, 5) as u8 } else { 0 })
+                .collect();
             let weekly: Vec<f64> = (weights.iter().zip(&seasons).zip(&reduced_percent))
                 .map(|((weight, season), &percent)| {
                     // A reduced article sells up to 1.9 times as often.
@@ -210,7 +215,8 @@ impl Assortment {
 
 fn supplier_of(short: &str) -> Option<&'static Supplier> {
     let is = |supplier: &&Supplier| {
-        supplier.name.strip_prefix("brand-") == Some(short) || supplier.name.strip_prefix("north-") == Some(short)
+        supplier.name.strip_prefix("brand-") == Some(short)
+            || supplier.name.strip_prefix("north-") == Some(short)
     };
     SUPPLIERS.iter().find(is)
 }

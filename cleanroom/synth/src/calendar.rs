@@ -106,7 +106,9 @@ mod tests {
         let calendar = Calendar::new("2023-12-31".parse().unwrap(), 33);
         assert_eq!((calendar.weeks(), calendar.months()), (6, 3));
         let day = |text: &str| text.parse::<Date>().unwrap();
-        for (text, week, month) in [("2023-12-31", 0, 0), ("2024-01-01", 1, 1), ("2024-01-07", 1, 1), ("2024-02-01", 5, 2)] {
+        for (text, week, month) in
+            [("2023-12-31", 0, 0), ("2024-01-01", 1, 1), ("2024-01-07", 1, 1), ("2024-02-01", 5, 2)]
+        {
             assert_eq!((calendar.week_of(day(text)), calendar.month_of(day(text))), (week, month), "{text}");
         }
         assert_eq!(calendar.week_start(1), day("2024-01-01"));

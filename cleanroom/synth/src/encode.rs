@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType,
+};
 use ids::{Date, Timestamp};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
@@ -48,7 +50,11 @@ enum SinkFile {
 }
 
 /// Opens the file of a table.
-pub(crate) fn open(folder: &Path, table: &'static str, format: Format) -> Result<(Encoder, Sink), SynthRefused> {
+pub(crate) fn open(
+    folder: &Path,
+    table: &'static str,
+    format: Format,
+) -> Result<(Encoder, Sink), SynthRefused> {
     let schema = tables::schema(table);
     let path = folder.join(match format {
         Format::Parquet => format!("{table}.parquet"),
@@ -59,7 +65,8 @@ pub(crate) fn open(folder: &Path, table: &'static str, format: Format) -> Result
     let (file, parquet) = match format {
         Format::Parquet => {
             let writer = ArrowWriter::try_new(file, Arc::clone(&schema), Some(properties()));
-            let (writer, factory) = writer.and_then(ArrowWriter::into_serialized_writer).map_err(encode(table))?;
+            let (writer, factory) =
+                writer.and_then(ArrowWriter::into_serialized_writer).map_err(encode(table))?;
             (SinkFile::Parquet(Box::new(writer)), Some(factory))
         }
         Format::Csv => {
@@ -155,8 +162,12 @@ fn csv_rows(batch: &RecordBatch) -> Result<Vec<u8>, csv::Error> {
                 _ if column.is_null(row) => String::new(),
                 DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
                 DataType::Boolean => column.as_boolean().value(row).to_string(),
-                DataType::Date32 => Date::from_days(column.as_primitive::<Date32Type>().value(row)).to_string(),
-                DataType::Timestamp(..) => moment(column.as_primitive::<TimestampMicrosecondType>().value(row)),
+                DataType::Date32 => {
+                    Date::from_days(column.as_primitive::<Date32Type>().value(row)).to_string()
+                }
+                DataType::Timestamp(..) => {
+                    moment(column.as_primitive::<TimestampMicrosecondType>().value(row))
+                }
                 DataType::Decimal128(..) => decimal(column.as_primitive::<Decimal128Type>().value(row)),
                 _ => column.as_string::<i32>().value(row).to_owned(),
             };

@@ -11,7 +11,8 @@ use crate::draw::{Stream, below, chance, stream};
 use crate::stores::Store;
 
 /// Purposes of consent and how many percent give it. The names are the agreement's.
-pub(crate) const PURPOSES: [(&str, u32); 3] = [("measurement", 92), ("activation", 70), ("personalisation", 60)];
+pub(crate) const PURPOSES: [(&str, u32); 3] =
+    [("measurement", 92), ("activation", 70), ("personalisation", 60)];
 /// Position of `activation` in [`PURPOSES`].
 const ACTIVATION: usize = 1;
 /// Of those who gave it, percent who take it back during the period.
@@ -148,12 +149,19 @@ pub(crate) fn generate(
     let mut rng = stream(retailer.options.seed, Stream::Shopper(index));
     let activity = retailer.habits.activity.sample(&mut rng).min(ACTIVITY_MAX);
     let home = retailer.stores.draw(&mut rng)?;
-    let needs = Needs { babies: chance(&mut rng, 15), pets: chance(&mut rng, 35), adults: chance(&mut rng, 60) };
+    let needs =
+        Needs { babies: chance(&mut rng, 15), pets: chance(&mut rng, 35), adults: chance(&mut rng, 60) };
     let joined = retailer.calendar.first().plus_days(-1 - below(&mut rng, 2_000).cast_signed());
     let consents = draw_consents(retailer, joined, &mut rng);
     let shopper = Shopper {
         index,
-        tier: if activity > 2.0 { "gold" } else if activity > 1.0 { "silver" } else { "basic" },
+        tier: if activity > 2.0 {
+            "gold"
+        } else if activity > 1.0 {
+            "silver"
+        } else {
+            "basic"
+        },
         region_home: home.region,
         birth_year: 1940 + i64::from(below(&mut rng, 34)) + i64::from(below(&mut rng, 34)),
         joined,
@@ -181,7 +189,8 @@ pub(crate) fn generate_guests(
     let mut rng = stream(retailer.options.seed, Stream::Guests(chunk));
     for _ in 0..count {
         let home = retailer.stores.draw(&mut rng)?;
-        let needs = Needs { babies: chance(&mut rng, 15), pets: chance(&mut rng, 35), adults: chance(&mut rng, 60) };
+        let needs =
+            Needs { babies: chance(&mut rng, 15), pets: chance(&mut rng, 35), adults: chance(&mut rng, 60) };
         let basket = draw_basket(retailer, None, home, &mut rng, lines.len());
         fill(retailer, &basket, &needs, &mut rng, lines, &mut Effect::none());
         baskets.push(Basket { lines: basket.lines.start..lines.len(), ..basket });
@@ -294,7 +303,14 @@ impl Effect {
 
     /// Counts a line inside the window. Each line of the brand that an exposed shopper buys from the day of the
     /// exposure on is, with a chance of [`EFFECT_PERCENT`], bought once more.
-    fn apply(&mut self, retailer: &Retailer, day: Date, product: &Product, line: &Line, lines: &mut Vec<Line>) {
+    fn apply(
+        &mut self,
+        retailer: &Retailer,
+        day: Date,
+        product: &Product,
+        line: &Line,
+        lines: &mut Vec<Line>,
+    ) {
         if product.brand != retailer.campaign.brand {
             return;
         }

@@ -70,7 +70,9 @@ pub(crate) fn schema(table: &str) -> SchemaRef {
         _ => vec![("card_id", Utf8), ("purpose", Utf8), ("state", Utf8), ("at", moment())],
     };
     let nullable = |column: &str| table == "baskets" && column == "card_id";
-    Arc::new(Schema::new(columns.into_iter().map(|(name, ty)| Field::new(name, ty, nullable(name))).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        columns.into_iter().map(|(name, ty)| Field::new(name, ty, nullable(name))).collect::<Vec<_>>(),
+    ))
 }
 
 /// The rows of [`PUBLIC`].
@@ -123,7 +125,11 @@ pub(crate) struct Chunk {
 
 impl Chunk {
     /// The rows of [`CHUNKED`]. Baskets and their lines are in the order of time, as a till would deliver them.
-    pub(crate) fn batches(mut self, retailer: &Retailer, index: u64) -> Result<[RecordBatch; CHUNKED.len()], ArrowError> {
+    pub(crate) fn batches(
+        mut self,
+        retailer: &Retailer,
+        index: u64,
+    ) -> Result<[RecordBatch; CHUNKED.len()], ArrowError> {
         self.baskets.sort_by_key(|basket| (basket.at_micros, basket.shopper, basket.lines.start));
         let first_id = index.cast_signed() * BASKETS_PER_CHUNK + 1;
         Ok([
@@ -170,7 +176,9 @@ impl Chunk {
         // One value of the basket for each of its lines.
         let per_line = |value: fn(&Basket) -> i64| {
             Int64Array::from_iter_values(
-                self.baskets.iter().flat_map(move |basket| std::iter::repeat_n(value(basket), of(basket).len())),
+                self.baskets
+                    .iter()
+                    .flat_map(move |basket| std::iter::repeat_n(value(basket), of(basket).len())),
             )
         };
         let numbered = (first_id..).zip(&self.baskets);
@@ -178,8 +186,16 @@ impl Chunk {
             ints(numbered.flat_map(|(id, basket)| std::iter::repeat_n(id, of(basket).len()))),
             ints(lines().map(|line| products.get(line.product).map_or(0, |product| product.id))),
             Arc::new(per_line(|basket| basket.store)),
-            days(self.baskets.iter().flat_map(|basket| std::iter::repeat_n(basket.day.as_days(), of(basket).len()))),
-            texts(self.baskets.iter().flat_map(|basket| std::iter::repeat_n(channel(basket.online), of(basket).len()))),
+            days(
+                self.baskets
+                    .iter()
+                    .flat_map(|basket| std::iter::repeat_n(basket.day.as_days(), of(basket).len())),
+            ),
+            texts(
+                self.baskets
+                    .iter()
+                    .flat_map(|basket| std::iter::repeat_n(channel(basket.online), of(basket).len())),
+            ),
             ints(lines().map(|line| line.quantity)),
             money(lines().map(|line| line.amount))?,
             money(lines().map(|line| line.discount))?,
@@ -264,7 +280,8 @@ fn moments(values: impl Iterator<Item = i64>) -> ArrayRef {
 
 fn money(values: impl Iterator<Item = i64>) -> Result<ArrayRef, ArrowError> {
     let (digits, scale) = MONEY;
-    let array = Decimal128Array::from_iter_values(values.map(i128::from)).with_precision_and_scale(digits, scale)?;
+    let array =
+        Decimal128Array::from_iter_values(values.map(i128::from)).with_precision_and_scale(digits, scale)?;
     Ok(Arc::new(array))
 }
 

@@ -182,7 +182,8 @@ impl Tallies {
             let week = retailer.calendar.week_of(basket.day);
             let mut whole = Cell { shoppers: 1, ..Cell::default() };
             for line in lines.get(basket.lines.clone()).into_iter().flatten() {
-                let department = retailer.assortment.products().get(line.product).map(|product| product.department_ix);
+                let department =
+                    retailer.assortment.products().get(line.product).map(|product| product.department_ix);
                 if let Some(cell) = department.and_then(|department| self.scratch.get_mut(department)) {
                     cell.add(Cell { shoppers: 1, lines: 1, sales_minor: line.amount });
                 }
@@ -205,7 +206,8 @@ impl Tallies {
             cell.shoppers = cell.shoppers.min(1);
         }
         all.shoppers = u64::from(all.lines > 0);
-        let agrees = shopper.consents.map(|consent| consent.is_some_and(|consent| consent.withdrawn_at.is_none()));
+        let agrees =
+            shopper.consents.map(|consent| consent.is_some_and(|consent| consent.withdrawn_at.is_none()));
         for (tally, counts) in self.populations.iter_mut().zip(std::iter::once(true).chain(agrees)) {
             if counts {
                 tally.shopper(baskets.len() as u64, discount, all, &self.scratch);

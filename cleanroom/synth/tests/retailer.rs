@@ -1,5 +1,5 @@
 //! The written folder: repeatable, exact in its truth, and of the promised shape.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -28,7 +28,8 @@ fn write(folder: &Path, options: Options, format: Format) -> Truth {
 
 fn rows(folder: &Path, table: &str) -> Vec<RecordBatch> {
     let file = File::open(folder.join(format!("{table}.parquet"))).unwrap();
-    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(1 << 16).build().unwrap();
+    let reader =
+        ParquetRecordBatchReaderBuilder::try_new(file).unwrap().with_batch_size(1 << 16).build().unwrap();
     reader.map(Result::unwrap).collect()
 }
 
@@ -56,7 +57,13 @@ fn share(part: u64, whole: u64) -> f64 {
 #[test]
 fn the_same_options_give_the_same_bytes_whatever_the_threads() {
     let home = tempfile::tempdir().unwrap();
-    let options = |seed, threads| Options { shoppers: 700, seed, threads, lines_per_shopper: 900.0, ..Options::default() };
+    let options = |seed, threads| Options {
+        shoppers: 700,
+        seed,
+        threads,
+        lines_per_shopper: 900.0,
+        ..Options::default()
+    };
     for format in [Format::Parquet, Format::Csv] {
         let name = |run: &str| home.path().join(format!("{format:?}-{run}"));
         let one = write(&name("one"), options(3, 1), format);
@@ -64,13 +71,16 @@ fn the_same_options_give_the_same_bytes_whatever_the_threads() {
         let other = write(&name("other"), options(4, 1), format);
         assert_eq!(one, three);
         assert_ne!(one, other);
-        let mut files: Vec<_> = std::fs::read_dir(name("one")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let mut files: Vec<_> =
+            std::fs::read_dir(name("one")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         files.sort();
         assert_eq!(files.len(), TABLES.len() + 2);
         for file in files {
             let bytes = |run: &str| std::fs::read(name(run).join(&file)).unwrap();
             assert!(bytes("one") == bytes("three"), "{file:?} depends on threads");
-            let fixed = ["stores.", "campaigns.", "catalogue."].iter().any(|name| file.to_str().unwrap().starts_with(name));
+            let fixed = ["stores.", "campaigns.", "catalogue."]
+                .iter()
+                .any(|name| file.to_str().unwrap().starts_with(name));
             assert_eq!(bytes("one") == bytes("other"), fixed, "{file:?} and the seed");
         }
     }
@@ -105,17 +115,23 @@ fn the_truth_is_what_the_files_say() {
     let mut state: BTreeMap<(String, String), (i64, bool)> = BTreeMap::new();
     for (batch, row) in each(&rows(&folder, "consents")) {
         let key = (text(batch, "card_id", row).to_owned(), text(batch, "purpose", row).to_owned());
-        let at = batch.column_by_name("at").unwrap().as_primitive::<arrow::datatypes::TimestampMicrosecondType>().value(row);
+        let at = batch
+            .column_by_name("at")
+            .unwrap()
+            .as_primitive::<arrow::datatypes::TimestampMicrosecondType>()
+            .value(row);
         let given = text(batch, "state", row) == "given";
         if state.get(&key).is_none_or(|known| at > known.0) {
             state.insert(key, (at, given));
         }
     }
-    let allowed = |purpose: &str, card: &str| state.get(&(card.to_owned(), purpose.to_owned())).is_some_and(|s| s.1);
+    let allowed =
+        |purpose: &str, card: &str| state.get(&(card.to_owned(), purpose.to_owned())).is_some_and(|s| s.1);
 
     let exposures = rows(&folder, "exposures");
-    let arms: BTreeMap<String, &str> =
-        each(&exposures).map(|(batch, row)| (text(batch, "card_id", row).to_owned(), text(batch, "arm", row))).collect();
+    let arms: BTreeMap<String, &str> = each(&exposures)
+        .map(|(batch, row)| (text(batch, "card_id", row).to_owned(), text(batch, "arm", row)))
+        .collect();
 
     type Group = (BTreeSet<String>, u64, i64);
     let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
@@ -123,13 +139,16 @@ fn the_truth_is_what_the_files_say() {
     let mut arm_sales: BTreeMap<&str, Group> = BTreeMap::new();
     for (batch, row) in each(&rows(&folder, "lines")) {
         lines += 1;
-        let amount = batch.column_by_name("amount").unwrap().as_primitive::<Decimal128Type>().value(row) as i64;
+        let amount =
+            batch.column_by_name("amount").unwrap().as_primitive::<Decimal128Type>().value(row) as i64;
         let product = int(batch, "product_id", row);
         let Some(card) = &card_of[&int(batch, "basket_id", row)] else {
             guest_sales += amount;
             continue;
         };
-        let day = Date::from_days(batch.column_by_name("bought_on").unwrap().as_primitive::<Date32Type>().value(row));
+        let day = Date::from_days(
+            batch.column_by_name("bought_on").unwrap().as_primitive::<Date32Type>().value(row),
+        );
         let monday = day.plus_days(-(day.as_days() + 3).rem_euclid(7));
         let mut add = |what: &str, key: &str| {
             let group = groups.entry((what.to_owned(), key.to_owned())).or_default();
@@ -140,7 +159,7 @@ fn the_truth_is_what_the_files_say() {
         add("all", "");
         add("department", &departments[&product]);
         add("channel", text(batch, "channel", row));
-        add("month", &day.to_string()[..7]);
+        add("month", &day.to_string().chars().take(7).collect::<String>());
         add("week", &monday.to_string());
         if allowed("measurement", card) {
             add("measured", &departments[&product]);
@@ -178,7 +197,11 @@ fn the_truth_is_what_the_files_say() {
     for (arm, told) in [("treatment", truth.campaign.treatment), ("control", truth.campaign.control)] {
         let group = &arm_sales[arm];
         assert_eq!(arms.values().filter(|name| **name == arm).count() as u64, told.shoppers, "{arm}");
-        assert_eq!((group.0.len() as u64, group.1, group.2), (told.buyers, told.lines, told.sales_minor), "{arm}");
+        assert_eq!(
+            (group.0.len() as u64, group.1, group.2),
+            (told.buyers, told.lines, told.sales_minor),
+            "{arm}"
+        );
     }
 }
 
@@ -258,14 +281,22 @@ fn csv_and_parquet_say_the_same() {
     for table in TABLES {
         let mut reader = csv::Reader::from_path(csv.join(format!("{table}.csv"))).unwrap();
         let batches = rows(&parquet, table);
-        let names: Vec<String> = batches[0].schema().fields().iter().map(|field| field.name().clone()).collect();
+        let names: Vec<String> =
+            batches[0].schema().fields().iter().map(|field| field.name().clone()).collect();
         assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), names, "{table}");
         let records: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!(records.len(), batches.iter().map(RecordBatch::num_rows).sum::<usize>(), "{table}");
         if table == "lines" {
             for (record, (batch, row)) in records.iter().zip(each(&batches)) {
-                let amount = batch.column_by_name("amount").unwrap().as_primitive::<Decimal128Type>().value_as_string(row);
-                assert_eq!((&record[6], &record[0]), (amount.as_str(), int(batch, "basket_id", row).to_string().as_str()));
+                let amount = batch
+                    .column_by_name("amount")
+                    .unwrap()
+                    .as_primitive::<Decimal128Type>()
+                    .value_as_string(row);
+                assert_eq!(
+                    (&record[6], &record[0]),
+                    (amount.as_str(), int(batch, "basket_id", row).to_string().as_str())
+                );
                 assert_eq!(record[3].parse::<Date>().unwrap().to_string(), record[3]);
             }
         }
@@ -291,7 +322,10 @@ fn refusals_name_the_option_and_touch_no_foreign_folder() {
     ] {
         let refused = refused(options);
         assert_eq!(refused.code(), "synth_option");
-        assert!(refused.to_string().starts_with(&format!("`{name}` is out of range: expected ")), "{refused}");
+        assert!(
+            refused.to_string().starts_with(&format!("`{name}` is out of range: expected ")),
+            "{refused}"
+        );
     }
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("mine.txt"), "mine").unwrap();
@@ -305,8 +339,13 @@ fn refusals_name_the_option_and_touch_no_foreign_folder() {
 fn the_shortest_period_and_the_smallest_size_work() {
     let home = tempfile::tempdir().unwrap();
     let day = Date::from_days(19_723);
-    let options =
-        Options { shoppers: 1, first_day: day, last_day: day.plus_days(27), lines_per_shopper: 1.0, ..Options::default() };
+    let options = Options {
+        shoppers: 1,
+        first_day: day,
+        last_day: day.plus_days(27),
+        lines_per_shopper: 1.0,
+        ..Options::default()
+    };
     let truth = write(&home.path().join("data"), options, Format::Parquet);
     assert_eq!(truth.loyalty.shoppers, 1);
     assert!(truth.campaign.starts >= truth.first_day && truth.campaign.ends <= truth.last_day);
