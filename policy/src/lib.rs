@@ -42,6 +42,8 @@ mod facts;
 mod lock;
 mod nearest;
 mod profile;
+#[cfg(test)]
+mod promise;
 mod refusal;
 mod request;
 mod rules;

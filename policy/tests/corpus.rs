@@ -73,7 +73,7 @@ fn a_permit_carries_what_the_planner_needs_and_is_bound_to_the_question() {
     assert_eq!(obligations.cohort_min, 50);
     assert_eq!(obligations.epsilon_max, MicroEpsilon::from_units(500_000));
     assert_eq!(obligations.delta, Delta::from_units(1_000_000_000));
-    assert_eq!((obligations.lookback_days, obligations.lag_days), (Some(1095), 0));
+    assert_eq!((obligations.lookback_days, obligations.lag_days), (None, 0));
     let filters: Vec<String> = obligations
         .row_filters
         .iter()
@@ -90,6 +90,21 @@ fn a_permit_carries_what_the_planner_needs_and_is_bound_to_the_question() {
             "products.category Milk|Yoghurt"
         ]
     );
+}
+
+#[test]
+fn look_back_and_lag_of_the_contract_come_with_the_permit() {
+    let folder = Folder::of(JV_NORTH);
+    let floors = folder.read("facts/floors.toml");
+    let (house, jv) = floors.split_at(floors.rfind("[[floor]]").unwrap());
+    folder.write("facts/floors.toml", format!("{house}{}", jv.replace("lag_days = 0", "lag_days = 28\nlookback_days = 365")));
+    let bundle = folder.relock().unwrap();
+    let days = |line: &str| {
+        let Decision::Permitted(permit) = bundle.decide(&request(line), today()) else { panic!("denied: {line}") };
+        (permit.obligations().lookback_days, permit.obligations().lag_days)
+    };
+    assert_eq!(days("jv-partner analyst run-query loyalty measurement 500000 lines.amount -"), (Some(365), 28));
+    assert_eq!(days("retailer analyst run-query loyalty measurement 500000 lines.amount -"), (None, 0));
 }
 
 #[test]
