@@ -47,7 +47,9 @@ fn denial(bundle: &Bundle, request: &Request) -> Vec<String> {
 }
 
 fn failing(effect: &str, id: &str) -> Policy {
-    let text = format!("{effect} (principal, action, resource) when {{ context.nothing > 9223372036854775807 + 1 }};");
+    let text = format!(
+        "{effect} (principal, action, resource) when {{ context.nothing > 9223372036854775807 + 1 }};"
+    );
     Policy::parse(Some(PolicyId::new(id)), text).unwrap()
 }
 
@@ -60,7 +62,9 @@ fn any_policy_error_missing_rule_unknown_field_or_failed_check_is_a_denial_a_den
     for effect in ["forbid", "permit"] {
         let mut broken = bundle(JV_NORTH);
         broken.rules.all.add(failing(effect, "JV-9.9")).unwrap();
-        let Decision::Denied(denied) = broken.decide(&good(), now()) else { panic!("a failing {effect} was skipped") };
+        let Decision::Denied(denied) = broken.decide(&good(), now()) else {
+            panic!("a failing {effect} was skipped")
+        };
         let clauses: Vec<&str> = denied.clauses.iter().map(ids::ClauseId::as_str).collect();
         assert_eq!(clauses, ["JV-9.9", "POLICY-ERROR"]);
         let mut broken = bundle(JV_NORTH);
@@ -77,7 +81,11 @@ fn any_policy_error_missing_rule_unknown_field_or_failed_check_is_a_denial_a_den
     assert_eq!(denial(&empty, &good()), ["DEFAULT-DENY"]);
     // Another vocabulary than the code's.
     let mut other = bundle(JV_NORTH);
-    other.schema = cedar_policy::Schema::from_cedarschema_str("entity A; action x appliesTo { principal: A, resource: A };").unwrap().0;
+    other.schema = cedar_policy::Schema::from_cedarschema_str(
+        "entity A; action x appliesTo { principal: A, resource: A };",
+    )
+    .unwrap()
+    .0;
     assert_eq!(denial(&other, &good()), ["POLICY-ERROR"]);
 
     // A missing rule.
@@ -97,8 +105,14 @@ fn any_policy_error_missing_rule_unknown_field_or_failed_check_is_a_denial_a_den
         (Request { principal: party("brand-nord", Role::Steward), ..good() }, BuiltIn::UnknownRole),
         (Request { purpose: "research".parse().unwrap(), ..good() }, BuiltIn::UnknownPurpose),
         (Request { dataset: "payroll".parse().unwrap(), ..good() }, BuiltIn::UnknownDataset),
-        (with(Footprint { tables: ["salaries".to_owned()].into(), ..Footprint::default() }), BuiltIn::UnknownTable),
-        (with(Footprint { columns: column("lines", "margin"), ..Footprint::default() }), BuiltIn::UnknownColumn),
+        (
+            with(Footprint { tables: ["salaries".to_owned()].into(), ..Footprint::default() }),
+            BuiltIn::UnknownTable,
+        ),
+        (
+            with(Footprint { columns: column("lines", "margin"), ..Footprint::default() }),
+            BuiltIn::UnknownColumn,
+        ),
         (with(Footprint { keys: column("lines", "margin"), ..Footprint::default() }), BuiltIn::UnknownColumn),
         (with(Footprint::default()), BuiltIn::EmptyFootprint),
         (Request { epsilon: MicroEpsilon::ZERO, ..good() }, BuiltIn::EpsilonZero),

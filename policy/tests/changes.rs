@@ -1,5 +1,12 @@
 //! No accident with a bundle turns a denial into a permit; and what each limit does one below, at and above its value.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "test helpers outside #[test]"
+)]
+
 mod support;
 
 use std::fs;

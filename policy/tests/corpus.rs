@@ -1,5 +1,7 @@
 //! Tables of requests and the decisions they get, and the examples that the bundles bring themselves.
 
+#![expect(clippy::unwrap_used, reason = "test helpers outside #[test]")]
+
 mod support;
 
 use ids::{Delta, MicroEpsilon};
@@ -97,13 +99,21 @@ fn look_back_and_lag_of_the_contract_come_with_the_permit() {
     let folder = Folder::of(JV_NORTH);
     let floors = folder.read("facts/floors.toml");
     let (house, jv) = floors.split_at(floors.rfind("[[floor]]").unwrap());
-    folder.write("facts/floors.toml", format!("{house}{}", jv.replace("lag_days = 0", "lag_days = 28\nlookback_days = 365")));
+    folder.write(
+        "facts/floors.toml",
+        format!("{house}{}", jv.replace("lag_days = 0", "lag_days = 28\nlookback_days = 365")),
+    );
     let bundle = folder.relock().unwrap();
     let days = |line: &str| {
-        let Decision::Permitted(permit) = bundle.decide(&request(line), today()) else { panic!("denied: {line}") };
+        let Decision::Permitted(permit) = bundle.decide(&request(line), today()) else {
+            panic!("denied: {line}")
+        };
         (permit.obligations().lookback_days, permit.obligations().lag_days)
     };
-    assert_eq!(days("jv-partner analyst run-query loyalty measurement 500000 lines.amount -"), (Some(365), 28));
+    assert_eq!(
+        days("jv-partner analyst run-query loyalty measurement 500000 lines.amount -"),
+        (Some(365), 28)
+    );
     assert_eq!(days("retailer analyst run-query loyalty measurement 500000 lines.amount -"), (None, 0));
 }
 

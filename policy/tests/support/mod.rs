@@ -2,6 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::allow_attributes,
     reason = "test code, shared by several test binaries"
