@@ -231,7 +231,8 @@ pub enum ColumnType {
     Id,
     /// A whole number. Stored as BIGINT.
     Int,
-    /// An amount, stored as BIGINT in units of 10^-scale.
+    /// An amount, stored as BIGINT in units of 10^-scale. In files it is written in whole units with a decimal point; a
+    /// whole number is that many whole units.
     Money {
         /// Digits after the decimal point, at most 6.
         scale: u8,

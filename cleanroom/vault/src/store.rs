@@ -152,6 +152,15 @@ impl Vault {
     /// Opens the vault at its current snapshot and, unless another process is changing it, removes what half-finished
     /// loads have left behind.
     pub fn open(dir: &Path, root: &RootKey, ports: Ports) -> Result<Self, VaultRefused> {
+        match Self::open_current(dir, root, ports.clone()) {
+            // A commit of another process may have removed the manifest between the two reads; one that is really missing
+            // is missing again.
+            Err(VaultRefused::Missing { .. }) => Self::open_current(dir, root, ports),
+            opened => opened,
+        }
+    }
+
+    fn open_current(dir: &Path, root: &RootKey, ports: Ports) -> Result<Self, VaultRefused> {
         let pointer = read_pointer(dir)?;
         let dataset = pointer.dataset.clone();
         if pointer.root_key != root.name() {
@@ -219,6 +228,13 @@ impl Vault {
     /// Table and name of every part of the snapshot.
     pub fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
         self.manifest.parts.iter().map(|part| (part.table.as_str(), part.part.as_str()))
+    }
+
+    /// Takes over the newest snapshot if another process has committed one; says whether it had.
+    pub fn reload(&mut self) -> Result<bool, VaultRefused> {
+        let before = self.snapshot();
+        self.refresh()?;
+        Ok(self.snapshot() != before)
     }
 
     /// Moves the vault to a new root key and a new dataset key: everything is wrapped anew, no row is touched, and the

@@ -72,8 +72,11 @@ fn failure(error: &duckdb::Error) -> StreamFailed {
     if is_out_of_memory(error) { StreamFailed::OutOfMemory } else { StreamFailed::Run }
 }
 
-/// DuckDB has no code for it, so its message is searched; it goes no further.
+/// How DuckDB says that memory ran out. It has no code for it, so its message is searched; it goes no further.
+const OUT_OF_MEMORY: [&str; 5] =
+    ["Out of Memory", "could not allocate", "failed to allocate", "failed to pin", "failed to offload"];
+
 pub(super) fn is_out_of_memory(error: &duckdb::Error) -> bool {
     let text = error.to_string();
-    text.contains("Out of Memory") || text.contains("out of memory")
+    OUT_OF_MEMORY.iter().any(|phrase| text.contains(phrase))
 }

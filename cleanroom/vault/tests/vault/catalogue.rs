@@ -43,7 +43,7 @@ fn a_catalogue_that_does_not_fit_together_is_refused_with_its_place() {
         ("unit = { via = \"basket_id\" }", "unit = { by = \"basket_id\" }", "`unit` is a column name or"),
         ("unit = { via = \"basket_id\" }", "", "table `lines`: a private table has a `unit`"),
         ("key = [\"product_id\"]\n", "", "table `products`: a public table has a `key`"),
-        ("key = [\"product_id\"]\n", "key = [\"sku\"]\n", "table `products`: `key` names `sku`"),
+        ("key = [\"product_id\"]\n", "key = [\"sku\"]\n", "`product_id` is not the key of `products`"),
         ("table = \"baskets\", key", "table = \"basket\", key", "foreign key to `basket`, which is no table"),
         ("type = \"money\", scale = 2", "type = \"money\"", "column `lines.paid`: money needs a `scale`"),
         (
