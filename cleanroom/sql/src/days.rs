@@ -82,9 +82,7 @@ fn bounds(op: Comparison, literal: &Scalar) -> (Option<Date>, Option<Date>) {
 fn day_of(literal: &Scalar) -> Option<Date> {
     match literal.node {
         Node::Date(day) => Some(day),
-        Node::Timestamp(micros) => {
-            i32::try_from(micros.div_euclid(86_400_000_000)).ok().map(Date::from_days)
-        }
+        Node::Timestamp(micros) => i32::try_from(micros.div_euclid(86_400_000_000)).ok().map(Date::from_days),
         _ => None,
     }
 }

@@ -99,7 +99,8 @@ fn column_key(relations: &[Relation], expr: &Scalar, span: Span) -> Pass<Option<
         }
         (Domain::DateRange { first, last }, Ty::Date) => {
             check_days(*first, *last, span)?;
-            let days = calendar::units(DatePart::Day, *first, *last).into_iter().map(KeyValue::Date).collect();
+            let days =
+                calendar::units(DatePart::Day, *first, *last).into_iter().map(KeyValue::Date).collect();
             Some((days, KeyCode::Calendar { part: DatePart::Day, first: *first, last: *last }))
         }
         (Domain::IntRange { .. } | Domain::DateRange { .. }, _) => None,
@@ -145,7 +146,8 @@ fn check_days(first: Date, last: Date, span: Span) -> Pass<()> {
 
 /// All values that the part of a date takes over the range, without gaps.
 fn part_key(part: DatePart, (first, last): (Date, Date)) -> Found {
-    let mut days = calendar::units(DatePart::Day, first, last).into_iter().map(|day| calendar::part_of(part, day));
+    let mut days =
+        calendar::units(DatePart::Day, first, last).into_iter().map(|day| calendar::part_of(part, day));
     let start = days.next().unwrap_or(0);
     let (low, high) = days.fold((start, start), |(low, high), value| (low.min(value), high.max(value)));
     let values = (low..=high).map(KeyValue::Int).collect();

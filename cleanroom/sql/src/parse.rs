@@ -46,8 +46,12 @@ impl ParsedQuery {
 fn parse(text: &str) -> Pass<Box<Query>> {
     let whole = Span::empty();
     if text.len() > TEXT_BYTES_MAX {
-        return Err(fault(whole, Code::Limit, format!("the statement is longer than {TEXT_BYTES_MAX} bytes"))
-            .try_instead("shorten it"));
+        return Err(fault(
+            whole,
+            Code::Limit,
+            format!("the statement is longer than {TEXT_BYTES_MAX} bytes"),
+        )
+        .try_instead("shorten it"));
     }
     let dialect = DuckDbDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
@@ -64,11 +68,15 @@ fn parse(text: &str) -> Pass<Box<Query>> {
     let mut statements = statements.into_iter();
     match (statements.next(), statements.next()) {
         (Some(Statement::Query(query)), None) => Ok(query),
-        (Some(_), Some(second)) => Err(fault(second.span(), Code::Statement, "only one statement is allowed")
-            .try_instead("send the statements one by one")),
+        (Some(_), Some(second)) => {
+            Err(fault(second.span(), Code::Statement, "only one statement is allowed")
+                .try_instead("send the statements one by one"))
+        }
         (Some(_), None) => Err(fault(first_place(text), Code::Statement, "only SELECT is allowed")
             .try_instead("write `SELECT aggregates FROM tables`")),
-        (None, _) => Err(fault(whole, Code::Statement, "the statement is empty").try_instead("write a SELECT")),
+        (None, _) => {
+            Err(fault(whole, Code::Statement, "the statement is empty").try_instead("write a SELECT"))
+        }
     }
 }
 
@@ -79,13 +87,21 @@ fn check_operators(tokens: &[TokenWithSpan]) -> Pass<()> {
         let counts = match &token.token {
             Token::Word(word) => !matches!(word.keyword, Keyword::NoKeyword),
             Token::Whitespace(Whitespace::Space | Whitespace::Newline | Whitespace::Tab) => false,
-            Token::Number(..) | Token::SingleQuotedString(_) | Token::Comma | Token::Period | Token::RParen => false,
+            Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Comma
+            | Token::Period
+            | Token::RParen => false,
             _ => true,
         };
         operators += usize::from(counts);
         if operators > OPERATORS_MAX {
-            return Err(fault(token.span, Code::Limit, format!("more than {OPERATORS_MAX} operators and keywords"))
-                .try_instead("use IN (list) for long lists of values, or ask in two statements"));
+            return Err(fault(
+                token.span,
+                Code::Limit,
+                format!("more than {OPERATORS_MAX} operators and keywords"),
+            )
+            .try_instead("use IN (list) for long lists of values, or ask in two statements"));
         }
     }
     Ok(())

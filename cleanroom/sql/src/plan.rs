@@ -68,12 +68,18 @@ impl Range {
     }
 
     /// Applies `f` to the corners; refused where the result could leave HUGEINT.
-    pub(crate) fn corners(self, other: Self, span: Span, f: impl Fn(i128, i128) -> Option<i128>) -> Pass<Self> {
+    pub(crate) fn corners(
+        self,
+        other: Self,
+        span: Span,
+        f: impl Fn(i128, i128) -> Option<i128>,
+    ) -> Pass<Self> {
         let mut out: Option<Self> = None;
         for (a, b) in
             [(self.low, other.low), (self.low, other.high), (self.high, other.low), (self.high, other.high)]
         {
-            let value = f(a, b).filter(|v| v.saturating_abs() <= MAGNITUDE_MAX).ok_or_else(|| overflow(span))?;
+            let value =
+                f(a, b).filter(|v| v.saturating_abs() <= MAGNITUDE_MAX).ok_or_else(|| overflow(span))?;
             out = Some(out.map_or(Self::point(value), |range| range.union(Self::point(value))));
         }
         out.ok_or_else(|| overflow(span))
@@ -207,18 +213,9 @@ impl DatePart {
 
     /// By name, as `date_trunc` and `extract` spell it.
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [
-            Self::Year,
-            Self::Quarter,
-            Self::Month,
-            Self::Week,
-            Self::Day,
-            Self::Dow,
-            Self::Isodow,
-            Self::Doy,
-        ]
-        .into_iter()
-        .find(|part| part.name().eq_ignore_ascii_case(name))
+        [Self::Year, Self::Quarter, Self::Month, Self::Week, Self::Day, Self::Dow, Self::Isodow, Self::Doy]
+            .into_iter()
+            .find(|part| part.name().eq_ignore_ascii_case(name))
     }
 }
 
@@ -258,7 +255,10 @@ impl InnerAggregate {
 /// Expression forms. Operands have been checked when a node exists.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Node {
-    Column { relation: usize, name: String },
+    Column {
+        relation: usize,
+        name: String,
+    },
     Number(i128),
     Text(String),
     Bool(bool),
@@ -270,18 +270,33 @@ pub(crate) enum Node {
     Abs(Box<Scalar>),
     Arithmetic(Arithmetic, Box<Scalar>, Box<Scalar>),
     Compare(Comparison, Box<Scalar>, Box<Scalar>),
-    Distinct { negated: bool, left: Box<Scalar>, right: Box<Scalar> },
+    Distinct {
+        negated: bool,
+        left: Box<Scalar>,
+        right: Box<Scalar>,
+    },
     And(Vec<Scalar>),
     Or(Vec<Scalar>),
     Not(Box<Scalar>),
     IsNull(Box<Scalar>),
     InList(Box<Scalar>, Vec<Scalar>),
-    Case { branches: Vec<(Scalar, Scalar)>, otherwise: Option<Box<Scalar>> },
+    Case {
+        branches: Vec<(Scalar, Scalar)>,
+        otherwise: Option<Box<Scalar>>,
+    },
     Coalesce(Vec<Scalar>),
     NullIf(Box<Scalar>, Box<Scalar>),
-    Like { expr: Box<Scalar>, pattern: String, insensitive: bool },
+    Like {
+        expr: Box<Scalar>,
+        pattern: String,
+        insensitive: bool,
+    },
     TextCall(TextFunction, Box<Scalar>),
-    Substring { expr: Box<Scalar>, from: i64, length: Option<i64> },
+    Substring {
+        expr: Box<Scalar>,
+        from: i64,
+        length: Option<i64>,
+    },
     Concat(Box<Scalar>, Box<Scalar>),
     DateTrunc(DatePart, Box<Scalar>),
     Extract(DatePart, Box<Scalar>),
@@ -291,7 +306,11 @@ pub(crate) enum Node {
     DaysBetween(Box<Scalar>, Box<Scalar>),
     Cast(CastTo, Box<Scalar>),
     /// Inside per-shopper subqueries only.
-    Aggregate { function: InnerAggregate, arg: Option<Box<Scalar>>, filter: Option<Box<Scalar>> },
+    Aggregate {
+        function: InnerAggregate,
+        arg: Option<Box<Scalar>>,
+        filter: Option<Box<Scalar>>,
+    },
 }
 
 impl Scalar {
@@ -349,7 +368,9 @@ impl Scalar {
             Node::Case { branches, otherwise } => {
                 branches.iter().flat_map(|(c, r)| [c, r]).chain(otherwise.as_deref()).collect()
             }
-            Node::Aggregate { arg, filter, .. } => arg.as_deref().into_iter().chain(filter.as_deref()).collect(),
+            Node::Aggregate { arg, filter, .. } => {
+                arg.as_deref().into_iter().chain(filter.as_deref()).collect()
+            }
         }
     }
 
@@ -385,7 +406,9 @@ impl Scalar {
                 a.for_each_mut(f);
                 b.for_each_mut(f);
             }
-            Node::And(list) | Node::Or(list) | Node::Coalesce(list) => list.iter_mut().for_each(|a| a.for_each_mut(f)),
+            Node::And(list) | Node::Or(list) | Node::Coalesce(list) => {
+                list.iter_mut().for_each(|a| a.for_each_mut(f))
+            }
             Node::InList(a, list) => {
                 a.for_each_mut(f);
                 list.iter_mut().for_each(|a| a.for_each_mut(f));
@@ -433,8 +456,14 @@ pub(crate) struct Field {
 /// Where a relation's rows come from.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
-    Private { table: String, unit_key: String },
-    Public { table: String, key: Vec<String> },
+    Private {
+        table: String,
+        unit_key: String,
+    },
+    Public {
+        table: String,
+        key: Vec<String>,
+    },
     /// A subquery that carries the unit key.
     Shopper(Box<Shopper>),
 }

@@ -160,7 +160,8 @@ impl Fault {
 
 /// The text under a span: the rest of its first line at most, and at most [`EXCERPT_CHARS_MAX`] characters.
 fn excerpt(text: &str, span: Span) -> String {
-    let (Some(line), Some(column)) = (span.start.line.checked_sub(1), span.start.column.checked_sub(1)) else {
+    let (Some(line), Some(column)) = (span.start.line.checked_sub(1), span.start.column.checked_sub(1))
+    else {
         return String::new();
     };
     let index = usize::try_from(line).unwrap_or(usize::MAX);

@@ -135,8 +135,13 @@ impl ResolvedQuery {
         let names = Names::new(&lowered.core);
         let keys: Vec<KeySpec> =
             lowered.core.keys.iter().zip(&names.keys).map(|(key, name)| key_spec(key, name)).collect();
-        let measures: Vec<MeasureSpec> =
-            lowered.core.measures.iter().zip(&names.cells).map(|(measure, name)| measure_spec(measure, name)).collect();
+        let measures: Vec<MeasureSpec> = lowered
+            .core
+            .measures
+            .iter()
+            .zip(&names.cells)
+            .map(|(measure, name)| measure_spec(measure, name))
+            .collect();
         let post = post_plan(&lowered, &names, &keys, &measures);
         let core_text = core_text(&lowered.core, &names);
         let canonical = canonical_text(&lowered, &names);
@@ -145,7 +150,17 @@ impl ResolvedQuery {
         let Lowered { core, .. } = lowered;
         // A plan that cannot be printed is refused now, not after the charge.
         stream::stream(schema, &core, &[])?;
-        Ok(Self { schema: schema.clone(), core, canonical, core_text, footprint, event_days, keys, measures, post })
+        Ok(Self {
+            schema: schema.clone(),
+            core,
+            canonical,
+            core_text,
+            footprint,
+            event_days,
+            keys,
+            measures,
+            post,
+        })
     }
 
     /// The statement printed from the plan. Parsing and resolving it gives the same plan and the same text.
@@ -163,7 +178,8 @@ impl ResolvedQuery {
     /// filters given twice do not change it.
     pub fn core_digest_with(&self, filters: &[RowFilter]) -> Digest {
         let sorted: BTreeSet<&RowFilter> = filters.iter().collect();
-        let mut parts: Vec<String> = vec!["sql-core-1".to_owned(), self.schema.dataset.to_string(), self.core_text.clone()];
+        let mut parts: Vec<String> =
+            vec!["sql-core-1".to_owned(), self.schema.dataset.to_string(), self.core_text.clone()];
         for filter in sorted {
             parts.push(format!("filter {}", filter.allowed.len()));
             parts.extend([filter.table.clone(), filter.column.clone()]);

@@ -26,7 +26,11 @@ fn records(name: &str) -> Vec<(String, String)> {
         let (sql, expected) = part.split_once("\n----").unwrap_or_else(|| panic!("no ---- in `{part}`"));
         (sql.trim_matches('\n').to_owned(), expected.trim_matches('\n').to_owned())
     };
-    text.split("\n\n\n").map(|part| part.trim_matches('\n')).filter(|part| !part.is_empty()).map(record).collect()
+    text.split("\n\n\n")
+        .map(|part| part.trim_matches('\n'))
+        .filter(|part| !part.is_empty())
+        .map(record)
+        .collect()
 }
 
 /// Compares what comes out of each statement with the file, or writes the file.
@@ -34,7 +38,8 @@ fn check(name: &str, least: usize, outcome: impl Fn(&str) -> String) {
     let records = records(name);
     assert!(records.len() >= least, "{name}: {} statements", records.len());
     if std::env::var_os("SQL_CORPUS").is_some() {
-        let parts: Vec<String> = records.iter().map(|(sql, _)| format!("{sql}\n----\n{}\n", outcome(sql))).collect();
+        let parts: Vec<String> =
+            records.iter().map(|(sql, _)| format!("{sql}\n----\n{}\n", outcome(sql))).collect();
         fs::write(path(name), parts.join("\n\n")).unwrap();
         return;
     }
@@ -52,13 +57,25 @@ fn accepted_statements_print_as_recorded() {
             Some((first, last)) => format!("{first} to {last}"),
             None => "every block".to_owned(),
         };
-        let keys: Vec<String> = query.keys().iter().map(|key| match key {
-            sql::KeySpec::Public { domain, .. } => format!("public({})", domain.len()),
-            sql::KeySpec::Private { ty, .. } => format!("private({ty:?})"),
-        }).collect();
-        let measures: Vec<String> =
-            query.measures().iter().map(|measure| format!("{:?}≤{}", measure.kind, measure.row_bound)).collect();
-        format!("{}\n=> {stream}\n=> days {days}; keys [{}]; measures [{}]", query.canonical(), keys.join(", "), measures.join(", "))
+        let keys: Vec<String> = query
+            .keys()
+            .iter()
+            .map(|key| match key {
+                sql::KeySpec::Public { domain, .. } => format!("public({})", domain.len()),
+                sql::KeySpec::Private { ty, .. } => format!("private({ty:?})"),
+            })
+            .collect();
+        let measures: Vec<String> = query
+            .measures()
+            .iter()
+            .map(|measure| format!("{:?}≤{}", measure.kind, measure.row_bound))
+            .collect();
+        format!(
+            "{}\n=> {stream}\n=> days {days}; keys [{}]; measures [{}]",
+            query.canonical(),
+            keys.join(", "),
+            measures.join(", ")
+        )
     });
 }
 
@@ -67,7 +84,11 @@ fn refused_statements_say_where_why_and_what_instead() {
     check("refused.slt", 90, |sql| match resolve(sql) {
         Ok(query) => panic!("accepted: {sql}\n{}", query.canonical()),
         Err(refusal) => {
-            assert!(!refusal.reason.is_empty() && !refusal.reason.ends_with('.') && !refusal.reason.contains('\n'));
+            assert!(
+                !refusal.reason.is_empty()
+                    && !refusal.reason.ends_with('.')
+                    && !refusal.reason.contains('\n')
+            );
             format!(
                 "{}:{} {} `{}`\n{}\n=> {}",
                 refusal.line,
@@ -85,7 +106,8 @@ fn refused_statements_say_where_why_and_what_instead() {
 fn canonical_text_is_a_fixed_point() {
     for (sql, _) in records("accepted.slt") {
         let first = resolve(&sql).unwrap();
-        let second = resolve(first.canonical()).unwrap_or_else(|refusal| panic!("{}\n{refusal}", first.canonical()));
+        let second =
+            resolve(first.canonical()).unwrap_or_else(|refusal| panic!("{}\n{refusal}", first.canonical()));
         assert_eq!(first.canonical(), second.canonical(), "{sql}");
         assert_eq!(first.digest(), second.digest(), "{sql}");
         assert_eq!(first.stream_sql(&[]).unwrap(), second.stream_sql(&[]).unwrap(), "{sql}");

@@ -11,12 +11,53 @@ use crate::refusal::{Code, Fault, Pass, fault};
 pub(crate) fn is_aggregate(name: &str) -> bool {
     matches!(
         name,
-        "count" | "sum" | "avg" | "mean" | "min" | "max" | "median" | "mode" | "quantile" | "quantile_cont"
-            | "quantile_disc" | "percentile_cont" | "percentile_disc" | "approx_quantile" | "stddev" | "stddev_samp"
-            | "stddev_pop" | "variance" | "var_samp" | "var_pop" | "covar_samp" | "covar_pop" | "corr" | "any_value"
-            | "first" | "last" | "arg_min" | "arg_max" | "string_agg" | "array_agg" | "listagg" | "group_concat"
-            | "list" | "bool_and" | "bool_or" | "product" | "approx_count_distinct" | "count_if" | "histogram"
-            | "bit_and" | "bit_or" | "bit_xor" | "entropy" | "kurtosis" | "skewness" | "mad" | "count_star"
+        "count"
+            | "sum"
+            | "avg"
+            | "mean"
+            | "min"
+            | "max"
+            | "median"
+            | "mode"
+            | "quantile"
+            | "quantile_cont"
+            | "quantile_disc"
+            | "percentile_cont"
+            | "percentile_disc"
+            | "approx_quantile"
+            | "stddev"
+            | "stddev_samp"
+            | "stddev_pop"
+            | "variance"
+            | "var_samp"
+            | "var_pop"
+            | "covar_samp"
+            | "covar_pop"
+            | "corr"
+            | "any_value"
+            | "first"
+            | "last"
+            | "arg_min"
+            | "arg_max"
+            | "string_agg"
+            | "array_agg"
+            | "listagg"
+            | "group_concat"
+            | "list"
+            | "bool_and"
+            | "bool_or"
+            | "product"
+            | "approx_count_distinct"
+            | "count_if"
+            | "histogram"
+            | "bit_and"
+            | "bit_or"
+            | "bit_xor"
+            | "entropy"
+            | "kurtosis"
+            | "skewness"
+            | "mad"
+            | "count_star"
     )
 }
 
@@ -38,8 +79,14 @@ fn not_offered(call: &Call<'_>) -> Fault {
 /// An aggregate in the SELECT list or HAVING of a per-shopper subquery.
 pub(crate) fn inner(cx: &Context<'_>, scope: Scope<'_>, call: &Call<'_>, depth: usize) -> Pass<Scalar> {
     if !scope.aggregates {
-        return Err(fault(call.span, Code::Aggregate, format!("the aggregate `{}` is not allowed here", call.name))
-            .try_instead("aggregate in the SELECT list or in HAVING; aggregate per shopper in a subquery first"));
+        return Err(fault(
+            call.span,
+            Code::Aggregate,
+            format!("the aggregate `{}` is not allowed here", call.name),
+        )
+        .try_instead(
+            "aggregate in the SELECT list or in HAVING; aggregate per shopper in a subquery first",
+        ));
     }
     let rows = Scope { aggregates: false, ..scope };
     let filter = call.filter.map(|expr| condition(cx, rows, expr, depth)).transpose()?.map(Box::new);
@@ -122,8 +169,10 @@ pub(crate) fn outer(cx: &Context<'_>, scope: Scope<'_>, call: &Call<'_>, depth: 
             let rows = measure(rows_of(arg.clone()));
             Ok(Outer::Average(measure(MeasureForm::Sum(arg)), rows))
         }
-        ("sum" | "avg", true, _) => Err(fault(call.span, Code::Aggregate, "DISTINCT is offered in COUNT only")
-            .try_instead("remove DISTINCT")),
+        ("sum" | "avg", true, _) => {
+            Err(fault(call.span, Code::Aggregate, "DISTINCT is offered in COUNT only")
+                .try_instead("remove DISTINCT"))
+        }
         _ => Err(not_offered(call)),
     }
 }

@@ -94,8 +94,11 @@ pub(crate) fn compare(op: Comparison, left: Scalar, right: Scalar, span: Span) -
     let (left, right) = aligned(left, right, span)?;
     let nullable = left.nullable || right.nullable;
     // The literal stands on the right, so that two spellings of one comparison are one plan.
-    let (op, left, right) =
-        if left.is_literal() && !right.is_literal() { (op.flipped(), right, left) } else { (op, left, right) };
+    let (op, left, right) = if left.is_literal() && !right.is_literal() {
+        (op.flipped(), right, left)
+    } else {
+        (op, left, right)
+    };
     Ok(Scalar::new(Node::Compare(op, Box::new(left), Box::new(right)), Ty::Bool, nullable))
 }
 
@@ -176,7 +179,10 @@ pub(crate) fn rescaled_bounds(bounds: Bounds, from: u8, to: u8, span: Span) -> P
 }
 
 fn each(a: Bounds, b: Bounds, span: Span, f: fn(i128, i128) -> Option<i128>) -> Pass<Bounds> {
-    Ok(Bounds { assumed: a.assumed.corners(b.assumed, span, f)?, certain: a.certain.corners(b.certain, span, f)? })
+    Ok(Bounds {
+        assumed: a.assumed.corners(b.assumed, span, f)?,
+        certain: a.certain.corners(b.certain, span, f)?,
+    })
 }
 
 pub(crate) fn as_number(value: Scalar, span: Span) -> Pass<Scalar> {
@@ -279,7 +285,10 @@ fn arithmetic(op: Arithmetic, left: Scalar, right: Scalar, span: Span) -> Pass<S
             let up = (QUOTIENT_SCALE + b).saturating_sub(a);
             let bounds = rescaled_bounds(left.bounds, 0, up, span)?;
             rescaled_bounds(right.bounds, 0, a.saturating_sub(QUOTIENT_SCALE + b), span)?;
-            (QUOTIENT_SCALE, Bounds { assumed: symmetric(bounds.assumed), certain: symmetric(bounds.certain) })
+            (
+                QUOTIENT_SCALE,
+                Bounds { assumed: symmetric(bounds.assumed), certain: symmetric(bounds.certain) },
+            )
         }
         Arithmetic::Mod => {
             nullable = true;
@@ -290,11 +299,8 @@ fn arithmetic(op: Arithmetic, left: Scalar, right: Scalar, span: Span) -> Pass<S
     if let (Node::Number(x), Node::Number(y), Arithmetic::Add | Arithmetic::Sub | Arithmetic::Mul) =
         (&left.node, &right.node, op)
     {
-        let (x, y) = if op == Arithmetic::Mul {
-            (*x, *y)
-        } else {
-            (x * pow10(common - a), y * pow10(common - b))
-        };
+        let (x, y) =
+            if op == Arithmetic::Mul { (*x, *y) } else { (x * pow10(common - a), y * pow10(common - b)) };
         let folded = match op {
             Arithmetic::Add => x + y,
             Arithmetic::Sub => x - y,
@@ -316,5 +322,9 @@ fn folded_literal(mut value: i128, mut scale: u8, span: Span) -> Pass<Scalar> {
         value /= 10;
         scale -= 1;
     }
-    if Range::point(value).fits_bigint() { Ok(literal::literal_number(value, scale)) } else { Err(overflow(span)) }
+    if Range::point(value).fits_bigint() {
+        Ok(literal::literal_number(value, scale))
+    } else {
+        Err(overflow(span))
+    }
 }

@@ -1,8 +1,8 @@
 //! Function calls and casts: the list of total functions.
 
 use sqlparser::ast::{
-    DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Spanned,
+    DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Spanned,
 };
 use sqlparser::tokenizer::Span;
 
@@ -30,7 +30,8 @@ pub(crate) struct Call<'f> {
 pub(crate) fn plain(function: &Function) -> Pass<Call<'_>> {
     let span = function.span();
     // INVARIANT (allow-list): destructured, so that a new clause of the parser breaks the build.
-    let Function { name, uses_odbc_syntax, parameters, args, filter, null_treatment, over, within_group } = function;
+    let Function { name, uses_odbc_syntax, parameters, args, filter, null_treatment, over, within_group } =
+        function;
     let name = match name.0.as_slice() {
         [part] => part.as_ident().map(|ident| ident.value.to_ascii_lowercase()),
         _ => None,
@@ -71,19 +72,32 @@ pub(crate) fn plain(function: &Function) -> Pass<Call<'_>> {
 
 fn unknown(span: Span, name: &str) -> Fault {
     let reason = match name.to_ascii_lowercase().as_str() {
-        "random" | "now" | "current_date" | "current_timestamp" | "uuid" | "gen_random_uuid" | "setseed"
-        | "today" | "get_current_timestamp" | "nextval" => {
+        "random"
+        | "now"
+        | "current_date"
+        | "current_timestamp"
+        | "uuid"
+        | "gen_random_uuid"
+        | "setseed"
+        | "today"
+        | "get_current_timestamp"
+        | "nextval" => {
             format!("`{name}` gives another value each time")
         }
-        "error" | "regexp_matches" | "regexp_replace" | "regexp_extract" | "strptime" | "strftime" | "sqrt" | "ln"
-        | "log" | "exp" | "pow" | "power" => format!("`{name}` can fail on some values"),
+        "error" | "regexp_matches" | "regexp_replace" | "regexp_extract" | "strptime" | "strftime"
+        | "sqrt" | "ln" | "log" | "exp" | "pow" | "power" => format!("`{name}` can fail on some values"),
         _ => format!("the function `{name}` is not on the list"),
     };
     fault(span, Code::Function, reason).try_instead(ALLOWED)
 }
 
 /// Lowers a call inside an expression over rows.
-pub(crate) fn function(cx: &Context<'_>, scope: Scope<'_>, function: &Function, depth: usize) -> Pass<Scalar> {
+pub(crate) fn function(
+    cx: &Context<'_>,
+    scope: Scope<'_>,
+    function: &Function,
+    depth: usize,
+) -> Pass<Scalar> {
     let call = plain(function)?;
     let span = call.span;
     if aggregate::is_aggregate(&call.name) {
@@ -96,7 +110,8 @@ pub(crate) fn function(cx: &Context<'_>, scope: Scope<'_>, function: &Function, 
     if call.name == "date_trunc" || call.name == "date_part" {
         return date_function(cx, scope, &call.name, exprs, span, depth);
     }
-    let mut args = exprs.iter().map(|expr| value(cx, scope, expr, depth)).collect::<Pass<Vec<_>>>()?.into_iter();
+    let mut args =
+        exprs.iter().map(|expr| value(cx, scope, expr, depth)).collect::<Pass<Vec<_>>>()?.into_iter();
     let known = (call.name.as_str(), args.next(), args.next(), args.next(), args.next());
     match known {
         ("lower", Some(arg), None, None, None) => text(TextFunction::Lower, arg, span),
@@ -105,7 +120,9 @@ pub(crate) fn function(cx: &Context<'_>, scope: Scope<'_>, function: &Function, 
         ("length" | "char_length" | "character_length", Some(arg), None, None, None) => {
             text(TextFunction::Length, arg, span)
         }
-        ("substring" | "substr", Some(arg), Some(from), length, None) => substring(arg, Some(from), length, span),
+        ("substring" | "substr", Some(arg), Some(from), length, None) => {
+            substring(arg, Some(from), length, span)
+        }
         ("abs", Some(arg), None, None, None) => absolute(arg, span),
         ("nullif", Some(a), Some(b), None, None) => nullif(a, b, span),
         ("coalesce", ..) => {
@@ -194,12 +211,19 @@ pub(crate) fn text(function: TextFunction, arg: Scalar, span: Span) -> Pass<Scal
             let assumed = Range { low: 0, high: 1 << 16 };
             Scalar::number(node, 0, nullable, Bounds { assumed, certain: range })
         }
-        TextFunction::Lower | TextFunction::Upper | TextFunction::Trim => Scalar::new(node, Ty::Text, nullable),
+        TextFunction::Lower | TextFunction::Upper | TextFunction::Trim => {
+            Scalar::new(node, Ty::Text, nullable)
+        }
     })
 }
 
 /// SUBSTRING(text FROM n FOR m) with literal positions.
-pub(crate) fn substring(arg: Scalar, from: Option<Scalar>, length: Option<Scalar>, span: Span) -> Pass<Scalar> {
+pub(crate) fn substring(
+    arg: Scalar,
+    from: Option<Scalar>,
+    length: Option<Scalar>,
+    span: Span,
+) -> Pass<Scalar> {
     if arg.ty != Ty::Text {
         return Err(fault(span, Code::Type, format!("text is needed here, this is {}", arg.ty.name()))
             .try_instead("CAST the value AS VARCHAR"));
@@ -209,8 +233,10 @@ pub(crate) fn substring(arg: Scalar, from: Option<Scalar>, length: Option<Scalar
         Some((Node::Number(n), Ty::Num(0))) if n >= low && n <= 1_000_000 => {
             i64::try_from(n).map(Some).map_err(|_| crate::plan::overflow(span))
         }
-        Some(_) => Err(fault(span, Code::Type, "positions in a text must be literals from 1, lengths from 0")
-            .try_instead("write SUBSTRING(text FROM 1 FOR 3)")),
+        Some(_) => {
+            Err(fault(span, Code::Type, "positions in a text must be literals from 1, lengths from 0")
+                .try_instead("write SUBSTRING(text FROM 1 FOR 3)"))
+        }
     };
     let (from, length) = (position(from, 1)?.unwrap_or(1), position(length, 0)?);
     let nullable = arg.nullable;
@@ -228,7 +254,11 @@ fn absolute(arg: Scalar, span: Span) -> Pass<Scalar> {
 fn nullif(a: Scalar, b: Scalar, span: Span) -> Pass<Scalar> {
     let merged = merge(&[a.clone(), b.clone()], span)?;
     let b = binary::typed_as(b, merged.ty);
-    Ok(Scalar { node: Node::NullIf(Box::new(binary::typed_as(a, merged.ty)), Box::new(b)), nullable: true, ..merged })
+    Ok(Scalar {
+        node: Node::NullIf(Box::new(binary::typed_as(a, merged.ty)), Box::new(b)),
+        nullable: true,
+        ..merged
+    })
 }
 
 fn coalesce(args: Vec<Scalar>, span: Span) -> Pass<Scalar> {
@@ -244,10 +274,13 @@ pub(crate) fn cast(arg: Scalar, data_type: &DataType, span: Span) -> Pass<Scalar
         DataType::Int(None) | DataType::Integer(None) | DataType::BigInt(None) | DataType::SmallInt(None) => {
             CastTo::BigInt
         }
-        DataType::Decimal(info) | DataType::Numeric(info) | DataType::Dec(info) => CastTo::Decimal(scale_of(info, span)?),
-        DataType::Varchar(None) | DataType::Text | DataType::String(None) | DataType::CharacterVarying(None) => {
-            CastTo::Text
+        DataType::Decimal(info) | DataType::Numeric(info) | DataType::Dec(info) => {
+            CastTo::Decimal(scale_of(info, span)?)
         }
+        DataType::Varchar(None)
+        | DataType::Text
+        | DataType::String(None)
+        | DataType::CharacterVarying(None) => CastTo::Text,
         DataType::Date => CastTo::Date,
         DataType::Timestamp(None, _) => CastTo::Timestamp,
         DataType::Boolean | DataType::Bool => CastTo::Bool,
@@ -289,6 +322,7 @@ fn scale_of(info: &ExactNumberInfo, span: Span) -> Pass<u8> {
         ExactNumberInfo::PrecisionAndScale(_, scale) => *scale,
     };
     u8::try_from(scale).ok().filter(|scale| *scale <= SCALE_MAX).ok_or_else(|| {
-        fault(span, Code::Type, format!("at most {SCALE_MAX} decimals are allowed")).try_instead("cast to DECIMAL(18,2)")
+        fault(span, Code::Type, format!("at most {SCALE_MAX} decimals are allowed"))
+            .try_instead("cast to DECIMAL(18,2)")
     })
 }

@@ -6,13 +6,13 @@
 //! (`dp-engines.md` P11, P12).
 
 use sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, Spanned, TableAlias,
-    TableFactor,
+    BinaryOperator, Expr, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select, Spanned,
+    TableAlias, TableFactor,
 };
 use sqlparser::tokenizer::Span;
 
 use super::binary::chain;
-use super::scalar::{any, condition, value};
+use super::scalar::{any, condition};
 use super::{Context, Ctes, Scope, binary, closest, folded, shopper};
 use crate::limits::{INT_BOUND_DEFAULT, MONEY_BOUND_DEFAULT};
 use crate::plan::{Block, Bounds, Comparison, Field, JoinKind, Node, Range, Relation, Scalar, Source, Ty};
@@ -50,8 +50,12 @@ pub(crate) fn lower_block<'q>(
 ) -> Pass<Lowered> {
     let [from] = select.from.as_slice() else {
         return Err(match select.from.as_slice() {
-            [] => fault(select.span(), Code::Rows, "the statement reads no table").try_instead("add FROM table"),
-            [_, second, ..] => fault(second.span(), Code::Join, "comma joins are not allowed").try_instead(JOIN_FORM),
+            [] => {
+                fault(select.span(), Code::Rows, "the statement reads no table").try_instead("add FROM table")
+            }
+            [_, second, ..] => {
+                fault(second.span(), Code::Join, "comma joins are not allowed").try_instead(JOIN_FORM)
+            }
             [_] => fault(select.span(), Code::Join, "this join is not allowed"),
         });
     };
@@ -127,7 +131,9 @@ fn join_kind(join: &Join) -> Pass<(bool, &JoinConstraint)> {
         JoinOperator::Right(_) | JoinOperator::RightOuter(_) => {
             refused("RIGHT JOIN", "start FROM the private table and LEFT JOIN the public one")
         }
-        JoinOperator::FullOuter(_) => refused("FULL JOIN", "start FROM the private table and LEFT JOIN the public one"),
+        JoinOperator::FullOuter(_) => {
+            refused("FULL JOIN", "start FROM the private table and LEFT JOIN the public one")
+        }
         JoinOperator::Semi(_)
         | JoinOperator::LeftSemi(_)
         | JoinOperator::RightSemi(_)
@@ -193,7 +199,8 @@ fn using_columns(scope: Scope<'_>, names: &[ObjectName], merged: &mut Vec<String
 
 /// Puts relations into join order: a private one first, then whatever can be joined, as early as written.
 fn order(mut written: Vec<Written>, mut pool: Vec<Condition>, mut filters: Vec<Scalar>) -> Pass<Block> {
-    let Some(start) = written.iter().position(|w| w.relation.unit_key().is_some() && w.left_on.is_none()) else {
+    let Some(start) = written.iter().position(|w| w.relation.unit_key().is_some() && w.left_on.is_none())
+    else {
         let span = written.first().map_or(Span::empty(), |w| w.span);
         return Err(fault(span, Code::Rows, "the statement reads no rows of shoppers")
             .try_instead("public tables are in the catalogue; join them to a private table"));
@@ -287,9 +294,7 @@ fn keys_of(
         scalar.visit_columns(&mut |i, _| ok &= places.get(i).is_some_and(Option::is_some));
         ok
     };
-    let own_column = |scalar: &Scalar, name: &str| {
-        matches!(&scalar.node, Node::Column { relation, name: own } if *relation == index && own == name)
-    };
+    let own_column = |scalar: &Scalar, name: &str| matches!(&scalar.node, Node::Column { relation, name: own } if *relation == index && own == name);
     let wanted: Vec<&str> = match &relation.source {
         Source::Public { key, .. } => key.iter().map(String::as_str).collect(),
         Source::Private { .. } | Source::Shopper(_) if all => return None,
@@ -312,7 +317,8 @@ fn keys_of(
             }
         })?;
         let condition = pool.get(at)?;
-        let (a, b) = if flip { (&condition.right, &condition.left) } else { (&condition.left, &condition.right) };
+        let (a, b) =
+            if flip { (&condition.right, &condition.left) } else { (&condition.left, &condition.right) };
         on.push((a.clone(), b.clone()));
         used.push(at);
     }
@@ -328,23 +334,37 @@ fn keys_of(
 }
 
 fn unjoinable(written: &[Written], index: usize) -> Fault {
-    let Some(w) = written.get(index) else { return fault(Span::empty(), Code::Join, "this join is not allowed") };
+    let Some(w) = written.get(index) else {
+        return fault(Span::empty(), Code::Join, "this join is not allowed");
+    };
     let alias = &w.relation.alias;
     match &w.relation.source {
         Source::Public { key, .. } => {
             let form: Vec<String> = key.iter().map(|column| format!("… = {alias}.{column}")).collect();
             let only = if w.left_on.is_some() { " and nothing else" } else { "" };
-            fault(w.span, Code::Join, format!("the public table `{alias}` must be joined on its whole key{only}"))
-                .try_instead(format!("write JOIN {alias} ON {}", form.join(" AND ")))
+            fault(
+                w.span,
+                Code::Join,
+                format!("the public table `{alias}` must be joined on its whole key{only}"),
+            )
+            .try_instead(format!("write JOIN {alias} ON {}", form.join(" AND ")))
         }
         Source::Private { .. } | Source::Shopper(_) => {
             let unit = w.relation.unit_key().unwrap_or_default();
             if w.left_on.is_some() {
-                return fault(w.span, Code::Join, format!("`{alias}` has rows of shoppers and cannot be LEFT joined"))
-                    .try_instead(format!("write JOIN {alias} ON … = {alias}.{unit}"));
+                return fault(
+                    w.span,
+                    Code::Join,
+                    format!("`{alias}` has rows of shoppers and cannot be LEFT joined"),
+                )
+                .try_instead(format!("write JOIN {alias} ON … = {alias}.{unit}"));
             }
-            fault(w.span, Code::Join, format!("`{alias}` has rows of shoppers and must be joined on the unit key"))
-                .try_instead(format!("add {alias}.{unit} = the other table's unit key to ON"))
+            fault(
+                w.span,
+                Code::Join,
+                format!("`{alias}` has rows of shoppers and must be joined on the unit key"),
+            )
+            .try_instead(format!("add {alias}.{unit} = the other table's unit key to ON"))
         }
     }
 }
@@ -392,8 +412,12 @@ fn relation<'q>(
             (named(cx, ctes, ident, depth)?, alias)
         }
         TableFactor::Table { sample: Some(_), .. } => {
-            return Err(fault(span, Code::RowOrder, "TABLESAMPLE is not allowed: chance is not the analyst's to draw")
-                .try_instead("remove TABLESAMPLE"));
+            return Err(fault(
+                span,
+                Code::RowOrder,
+                "TABLESAMPLE is not allowed: chance is not the analyst's to draw",
+            )
+            .try_instead("remove TABLESAMPLE"));
         }
         TableFactor::Derived { lateral: false, subquery, alias, sample: None } => {
             (derived(cx, subquery, ctes, depth)?, alias)
@@ -411,8 +435,12 @@ fn relation<'q>(
         relation.alias = folded(name);
     }
     if taken.iter().any(|other| other.eq_ignore_ascii_case(&relation.alias)) {
-        return Err(fault(span, Code::Ambiguous, format!("the name `{}` is used twice in FROM", relation.alias))
-            .try_instead("give each table its own alias"));
+        return Err(fault(
+            span,
+            Code::Ambiguous,
+            format!("the name `{}` is used twice in FROM", relation.alias),
+        )
+        .try_instead("give each table its own alias"));
     }
     Ok(relation)
 }
@@ -440,7 +468,9 @@ fn named(cx: &mut Context<'_>, ctes: &Ctes<'_>, ident: &Ident, depth: usize) -> 
         });
     };
     let source = match &table.kind {
-        TableKind::Private { unit_key } => Source::Private { table: table.name.clone(), unit_key: unit_key.clone() },
+        TableKind::Private { unit_key } => {
+            Source::Private { table: table.name.clone(), unit_key: unit_key.clone() }
+        }
         TableKind::Public { key } if key.is_empty() => {
             return Err(fault(ident.span, Code::Catalogue, format!("the table `{}` has no key", table.name))
                 .try_instead("declare its key in the catalogue"));
@@ -516,9 +546,4 @@ fn shift_relations(scalar: &mut Scalar, place_of: &dyn Fn(usize) -> usize) {
             *relation = place_of(*relation);
         }
     });
-}
-
-/// An ordinary value, for callers that lower against a finished block.
-pub(crate) fn row_value(cx: &Context<'_>, lowered: &Lowered, expr: &Expr, depth: usize) -> Pass<Scalar> {
-    value(cx, Scope { relations: &lowered.block.relations, merged: &lowered.merged, aggregates: false }, expr, depth)
 }

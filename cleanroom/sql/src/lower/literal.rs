@@ -108,7 +108,8 @@ pub(crate) fn timestamp(text: &str, span: Span) -> Pass<Scalar> {
     }
     for (index, limit) in [(0, 24), (1, 60), (2, 60)] {
         let field = fields.get(index).copied().unwrap_or("00");
-        let value = field.parse::<i64>().ok().filter(|v| *v < limit && field.len() == 2).ok_or_else(refused)?;
+        let value =
+            field.parse::<i64>().ok().filter(|v| *v < limit && field.len() == 2).ok_or_else(refused)?;
         seconds = seconds * 60 + value;
     }
     let micros = (i64::from(day.as_days()) * 86_400 + seconds) * 1_000_000;
@@ -128,8 +129,13 @@ pub(crate) fn interval(interval: &Interval, span: Span) -> Pass<Shift> {
         fault(span, Code::Type, "this interval is not allowed")
             .try_instead("write INTERVAL '3' DAY with DAY, WEEK, MONTH, QUARTER or YEAR")
     };
-    let Interval { value, leading_field, leading_precision: None, last_field: None, fractional_seconds_precision: None } =
-        interval
+    let Interval {
+        value,
+        leading_field,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    } = interval
     else {
         return Err(refused());
     };

@@ -74,8 +74,12 @@ fn with_ctes<'q>(query: &'q Query, outer: &Ctes<'q>) -> Pass<Ctes<'q>> {
     }
     for cte in &with.cte_tables {
         if !cte.alias.columns.is_empty() {
-            return Err(fault(cte.alias.name.span, Code::Clause, "column lists after a WITH name are not allowed")
-                .try_instead("name the columns with AS inside the subquery"));
+            return Err(fault(
+                cte.alias.name.span,
+                Code::Clause,
+                "column lists after a WITH name are not allowed",
+            )
+            .try_instead("name the columns with AS inside the subquery"));
         }
         if cte.from.is_some() || cte.materialized.is_some() {
             return Err(fault(cte.alias.name.span, Code::Clause, "options of WITH are not allowed")
@@ -94,8 +98,10 @@ fn select_of(body: &SetExpr) -> Pass<&Select> {
             Err(fault(body.span(), Code::SetOperation, "UNION, INTERSECT and EXCEPT are not allowed")
                 .try_instead("ask one question per SELECT, or use CASE to form groups"))
         }
-        SetExpr::Query(query) => Err(fault(query.span(), Code::Statement, "a query in parentheses is not allowed here")
-            .try_instead("remove the parentheses")),
+        SetExpr::Query(query) => {
+            Err(fault(query.span(), Code::Statement, "a query in parentheses is not allowed here")
+                .try_instead("remove the parentheses"))
+        }
         SetExpr::Values(_)
         | SetExpr::Insert(_)
         | SetExpr::Update(_)
@@ -207,7 +213,8 @@ fn edit_distance(a: &str, b: &str) -> usize {
     for (i, left) in a.chars().enumerate() {
         let mut next = vec![i + 1];
         for (j, right) in b.iter().enumerate() {
-            let change = row.get(j).copied().unwrap_or(usize::MAX).saturating_add(usize::from(left != *right));
+            let change =
+                row.get(j).copied().unwrap_or(usize::MAX).saturating_add(usize::from(left != *right));
             let insert = next.last().copied().unwrap_or(usize::MAX).saturating_add(1);
             let delete = row.get(j + 1).copied().unwrap_or(usize::MAX).saturating_add(1);
             next.push(change.min(insert).min(delete));

@@ -23,8 +23,10 @@ pub(crate) fn condition(cx: &Context<'_>, scope: Scope<'_>, expr: &Expr, depth: 
 fn as_condition(scalar: Scalar, span: Span) -> Pass<Scalar> {
     match scalar.ty {
         Ty::Bool | Ty::Null => Ok(scalar),
-        other => Err(fault(span, Code::Type, format!("a condition is needed here, this is {}", other.name()))
-            .try_instead("write a comparison")),
+        other => {
+            Err(fault(span, Code::Type, format!("a condition is needed here, this is {}", other.name()))
+                .try_instead("write a comparison"))
+        }
     }
 }
 
@@ -95,27 +97,34 @@ fn lower(cx: &Context<'_>, scope: Scope<'_>, expr: &Expr, depth: usize) -> Pass<
             let length = substring_for.as_deref().map(val).transpose()?;
             call::substring(val(expr)?, from, length, span)
         }
-        Expr::Trim { expr, trim_where: None | Some(TrimWhereField::Both), trim_what: None, trim_characters: None } => {
-            call::text(TextFunction::Trim, val(expr)?, span)
-        }
+        Expr::Trim {
+            expr,
+            trim_where: None | Some(TrimWhereField::Both),
+            trim_what: None,
+            trim_characters: None,
+        } => call::text(TextFunction::Trim, val(expr)?, span),
         Expr::Function(function) => call::function(cx, scope, function, deeper),
         Expr::InSubquery { .. } | Expr::Exists { .. } | Expr::Subquery(_) => Err(subquery(span)),
         Expr::AnyOp { .. } | Expr::AllOp { .. } => Err(subquery(span)),
         Expr::Interval(_) => Err(fault(span, Code::Type, "an interval can only be added to a date")
             .try_instead("write date + INTERVAL '3' DAY")),
-        Expr::RLike { .. } | Expr::SimilarTo { .. } => {
-            Err(fault(span, Code::Expression, "regular expressions are not allowed: some patterns can fail or stall")
-                .try_instead("use LIKE with % and _"))
-        }
+        Expr::RLike { .. } | Expr::SimilarTo { .. } => Err(fault(
+            span,
+            Code::Expression,
+            "regular expressions are not allowed: some patterns can fail or stall",
+        )
+        .try_instead("use LIKE with % and _")),
         Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_) => Err(grouping(span)),
         Expr::Wildcard(_) | Expr::QualifiedWildcard(..) => {
             Err(fault(span, Code::Rows, "`*` is not allowed here").try_instead("name the columns"))
         }
         Expr::Tuple(_) => Err(fault(span, Code::Expression, "row values are not allowed")
             .try_instead("compare the columns one by one with AND")),
-        Expr::Ceil { .. } | Expr::Floor { .. } | Expr::Position { .. } | Expr::Overlay { .. } | Expr::Convert { .. } => {
-            Err(not_allowed(span).try_instead(call::ALLOWED))
-        }
+        Expr::Ceil { .. }
+        | Expr::Floor { .. }
+        | Expr::Position { .. }
+        | Expr::Overlay { .. }
+        | Expr::Convert { .. } => Err(not_allowed(span).try_instead(call::ALLOWED)),
         Expr::Like { .. }
         | Expr::ILike { .. }
         | Expr::Cast { .. }
@@ -153,8 +162,14 @@ pub(crate) fn grouping(span: Span) -> Fault {
 }
 
 fn subquery(span: Span) -> Fault {
-    fault(span, Code::Subquery, "subqueries are allowed in FROM only: elsewhere other shoppers' rows could decide")
-        .try_instead("join a subquery that selects the unit key: JOIN (SELECT key FROM … GROUP BY key) s ON s.key = t.key")
+    fault(
+        span,
+        Code::Subquery,
+        "subqueries are allowed in FROM only: elsewhere other shoppers' rows could decide",
+    )
+    .try_instead(
+        "join a subquery that selects the unit key: JOIN (SELECT key FROM … GROUP BY key) s ON s.key = t.key",
+    )
 }
 
 fn boolean(value: bool) -> Scalar {
@@ -218,7 +233,8 @@ pub(crate) fn column(scope: Scope<'_>, table: Option<&Ident>, ident: &Ident) -> 
         && !scope.relations.iter().any(|relation| relation.alias.eq_ignore_ascii_case(&table.value))
     {
         let known = scope.relations.iter().map(|relation| relation.alias.as_str());
-        let fault = fault(table.span, Code::UnknownTable, format!("no table or alias `{}` in FROM", table.value));
+        let fault =
+            fault(table.span, Code::UnknownTable, format!("no table or alias `{}` in FROM", table.value));
         return Err(match closest(&table.value, known) {
             Some(name) => fault.try_instead(format!("did you mean `{name}`?")),
             None => fault.try_instead("name it in FROM"),
@@ -228,7 +244,8 @@ pub(crate) fn column(scope: Scope<'_>, table: Option<&Ident>, ident: &Ident) -> 
         || scope.merged.iter().any(|name| name.eq_ignore_ascii_case(wanted));
     let (index, field) = match found.as_slice() {
         [] => {
-            let known = scope.relations.iter().flat_map(|relation| &relation.fields).filter(|field| !field.hidden);
+            let known =
+                scope.relations.iter().flat_map(|relation| &relation.fields).filter(|field| !field.hidden);
             let fault = fault(span, Code::UnknownColumn, format!("no column `{wanted}`"));
             return Err(match closest(wanted, known.map(|field| field.name.as_str())) {
                 Some(name) => fault.try_instead(format!("did you mean `{name}`?")),
@@ -243,8 +260,12 @@ pub(crate) fn column(scope: Scope<'_>, table: Option<&Ident>, ident: &Ident) -> 
         }
     };
     if field.hidden {
-        return Err(fault(span, Code::HiddenColumn, format!("`{wanted}` is a direct identifier and in no query's reach"))
-            .try_instead("use COUNT(DISTINCT unit key) to count shoppers"));
+        return Err(fault(
+            span,
+            Code::HiddenColumn,
+            format!("`{wanted}` is a direct identifier and in no query's reach"),
+        )
+        .try_instead("use COUNT(DISTINCT unit key) to count shoppers"));
     }
     let node = Node::Column { relation: *index, name: field.name.clone() };
     Ok(Scalar { node, ty: field.ty, nullable: field.nullable, bounds: field.bounds })
@@ -257,10 +278,14 @@ fn like(subject: Scalar, pattern: &Expr, escape: bool, insensitive: bool) -> Pas
             .try_instead("write LIKE 'text%'"));
     };
     let sqlparser::ast::Value::SingleQuotedString(pattern) = &value.value else {
-        return Err(fault(span, Code::Type, "the pattern of LIKE must be text").try_instead("write LIKE 'text%'"));
+        return Err(
+            fault(span, Code::Type, "the pattern of LIKE must be text").try_instead("write LIKE 'text%'")
+        );
     };
     if escape {
-        return Err(fault(span, Code::Expression, "ESCAPE is not allowed").try_instead("use _ for any one character"));
+        return Err(
+            fault(span, Code::Expression, "ESCAPE is not allowed").try_instead("use _ for any one character")
+        );
     }
     if subject.ty != Ty::Text {
         return Err(fault(span, Code::Type, format!("LIKE needs text, this is {}", subject.ty.name()))
@@ -297,7 +322,8 @@ fn case(
     let mut merged = merge(&results, Span::empty())?;
     merged.nullable |= otherwise.is_none();
     let otherwise = otherwise.map(|result| Box::new(binary::typed_as(result, merged.ty)));
-    let branches = branches.into_iter().map(|(when, then)| (when, binary::typed_as(then, merged.ty))).collect();
+    let branches =
+        branches.into_iter().map(|(when, then)| (when, binary::typed_as(then, merged.ty))).collect();
     Ok(Scalar { node: Node::Case { branches, otherwise }, ..merged })
 }
 

@@ -6,7 +6,8 @@ use sqlparser::tokenizer::Span;
 use super::from::{Lowered, lower_block};
 use super::scalar::{any, condition, grouping};
 use super::{
-    Context, Ctes, Scope, check_depth, check_query_clauses, check_select_clauses, folded, select_of, with_ctes,
+    Context, Ctes, Scope, check_depth, check_query_clauses, check_select_clauses, folded, select_of,
+    with_ctes,
 };
 use crate::limits::{COLUMNS_MAX, KEYS_MAX};
 use crate::plan::{Field, Node, Scalar, Shopper, Ty};
@@ -60,8 +61,12 @@ pub(crate) fn lower_shopper<'q>(
 }
 
 fn row_order(span: Span, what: &str) -> Fault {
-    fault(span, Code::RowOrder, format!("{what} below the aggregate is not allowed: other shoppers' rows would decide"))
-        .try_instead(format!("move {what} to the end of the statement, where it works on the released numbers"))
+    fault(
+        span,
+        Code::RowOrder,
+        format!("{what} below the aggregate is not allowed: other shoppers' rows would decide"),
+    )
+    .try_instead(format!("move {what} to the end of the statement, where it works on the released numbers"))
 }
 
 type Items = Vec<(String, Scalar)>;
@@ -77,7 +82,9 @@ fn items(cx: &Context<'_>, lowered: &Lowered, select: &Select, depth: usize) -> 
         let (expr, name) = match item {
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(folded(alias))),
             SelectItem::UnnamedExpr(expr) => (expr, column_name(expr)),
-            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) | SelectItem::ExprWithAliases { .. } => {
+            SelectItem::Wildcard(_)
+            | SelectItem::QualifiedWildcard(..)
+            | SelectItem::ExprWithAliases { .. } => {
                 return Err(fault(span, Code::Rows, "`*` is not allowed").try_instead("name the columns"));
             }
         };
@@ -92,7 +99,9 @@ fn items(cx: &Context<'_>, lowered: &Lowered, select: &Select, depth: usize) -> 
         }
         let mut scalar = any(cx, scope, expr, depth)?;
         if scalar.ty == Ty::Null {
-            return Err(fault(span, Code::Type, "the type of NULL is unknown here").try_instead("remove the column"));
+            return Err(
+                fault(span, Code::Type, "the type of NULL is unknown here").try_instead("remove the column")
+            );
         }
         one_unit_key(lowered, &mut scalar);
         items.push((name, scalar));
@@ -149,10 +158,16 @@ pub(crate) fn group_exprs(select: &Select) -> Pass<Option<&[Expr]>> {
 }
 
 /// The SELECT item a GROUP BY expression stands for, if it is a position or an alias.
-pub(crate) fn item_meant<'q>(select: &'q Select, expr: &'q Expr, is_column: impl Fn(&Ident) -> bool) -> Pass<&'q Expr> {
+pub(crate) fn item_meant<'q>(
+    select: &'q Select,
+    expr: &'q Expr,
+    is_column: impl Fn(&Ident) -> bool,
+) -> Pass<&'q Expr> {
     let item_expr = |item: &'q SelectItem| match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) | SelectItem::ExprWithAliases { .. } => None,
+        SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) | SelectItem::ExprWithAliases { .. } => {
+            None
+        }
     };
     match expr {
         Expr::Value(value) => match &value.value {
@@ -167,7 +182,11 @@ pub(crate) fn item_meant<'q>(select: &'q Select, expr: &'q Expr, is_column: impl
         },
         Expr::Identifier(ident) if !is_column(ident) => {
             let named = select.projection.iter().find_map(|item| match item {
-                SelectItem::ExprWithAlias { expr, alias } if alias.value.eq_ignore_ascii_case(&ident.value) => Some(expr),
+                SelectItem::ExprWithAlias { expr, alias }
+                    if alias.value.eq_ignore_ascii_case(&ident.value) =>
+                {
+                    Some(expr)
+                }
                 _ => None,
             });
             Ok(named.unwrap_or(expr))
@@ -185,14 +204,17 @@ fn group(
 ) -> Pass<Option<Vec<Scalar>>> {
     let Some(exprs) = group_exprs(select)? else { return Ok(None) };
     let scope = Scope { relations: &lowered.block.relations, merged: &lowered.merged, aggregates: false };
-    let is_column =
-        |ident: &Ident| scope.relations.iter().any(|r| r.fields.iter().any(|f| f.name.eq_ignore_ascii_case(&ident.value)));
+    let is_column = |ident: &Ident| {
+        scope.relations.iter().any(|r| r.fields.iter().any(|f| f.name.eq_ignore_ascii_case(&ident.value)))
+    };
     let mut keys: Vec<Scalar> = Vec::new();
     for expr in exprs {
         let mut key = any(cx, scope, item_meant(select, expr, is_column)?, depth)?;
         one_unit_key(lowered, &mut key);
         if key.ty != Ty::Unit && key.is_literal() {
-            return Err(fault(expr.span(), Code::Grouping, "a literal is no group key").try_instead("remove it"));
+            return Err(
+                fault(expr.span(), Code::Grouping, "a literal is no group key").try_instead("remove it")
+            );
         }
         if !keys.contains(&key) {
             keys.push(key);
@@ -210,8 +232,12 @@ fn group(
 fn check_unit(select: &Select, group: Option<Vec<Scalar>>, aggregated: bool) -> Pass<Option<Vec<Scalar>>> {
     let grouped_by_unit = group.as_ref().is_some_and(|keys| keys.iter().any(|key| key.ty == Ty::Unit));
     if (aggregated || group.is_some()) && !grouped_by_unit {
-        return Err(fault(select.span(), Code::Subquery, "an aggregating subquery must be grouped by the unit key")
-            .try_instead("add the unit key to SELECT and GROUP BY, or ask the question without the subquery"));
+        return Err(fault(
+            select.span(),
+            Code::Subquery,
+            "an aggregating subquery must be grouped by the unit key",
+        )
+        .try_instead("add the unit key to SELECT and GROUP BY, or ask the question without the subquery"));
     }
     Ok(group)
 }

@@ -12,7 +12,8 @@ use super::from::{Lowered as Rows, lower_block};
 use super::scalar::{any, not_allowed, unit_key_used};
 use super::shopper::{check_name, group_exprs, item_meant};
 use super::{
-    Context, Ctes, Scope, call, check_depth, check_query_clauses, check_select_clauses, literal, select_of, with_ctes,
+    Context, Ctes, Scope, call, check_depth, check_query_clauses, check_select_clauses, literal, select_of,
+    with_ctes,
 };
 use crate::domain::public_key;
 use crate::limits::{COLUMNS_MAX, LIMIT_MAX, MEASURES_MAX};
@@ -103,8 +104,9 @@ fn sort_by<T: Clone>(list: &mut Vec<T>, by: impl Fn(&T) -> (u8, String)) -> Vec<
 fn keys(cx: &Context<'_>, rows: &Rows, select: &Select) -> Pass<Vec<Key>> {
     let relations = &rows.block.relations;
     let scope = Scope { relations, merged: &rows.merged, aggregates: false };
-    let is_column =
-        |ident: &Ident| relations.iter().any(|r| r.fields.iter().any(|f| f.name.eq_ignore_ascii_case(&ident.value)));
+    let is_column = |ident: &Ident| {
+        relations.iter().any(|r| r.fields.iter().any(|f| f.name.eq_ignore_ascii_case(&ident.value)))
+    };
     let mut keys: Vec<Key> = Vec::new();
     for expr in group_exprs(select)?.unwrap_or_default() {
         let span = expr.span();
@@ -129,8 +131,12 @@ fn keys(cx: &Context<'_>, rows: &Rows, select: &Select) -> Pass<Vec<Key>> {
     });
     if cells.is_none() {
         let span = group_exprs(select)?.and_then(|exprs| exprs.first()).map_or(Span::empty(), Spanned::span);
-        return Err(fault(span, Code::Limit, format!("the keys have more than {} combinations", crate::limits::CELLS_MAX))
-            .try_instead("group by fewer or coarser keys"));
+        return Err(fault(
+            span,
+            Code::Limit,
+            format!("the keys have more than {} combinations", crate::limits::CELLS_MAX),
+        )
+        .try_instead("group by fewer or coarser keys"));
     }
     Ok(keys)
 }
@@ -162,14 +168,23 @@ impl<'t> Top<'t> {
                 SelectItem::ExprWithAlias { expr, alias } => {
                     let name = super::folded(alias);
                     check_name(&name, alias.span)?;
-                    if items.iter().any(|(other, _)| other.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(&name))) {
-                        return Err(fault(alias.span, Code::Ambiguous, format!("the column `{name}` is named twice"))
-                            .try_instead("give each column its own name with AS"));
+                    if items
+                        .iter()
+                        .any(|(other, _)| other.as_ref().is_some_and(|o| o.eq_ignore_ascii_case(&name)))
+                    {
+                        return Err(fault(
+                            alias.span,
+                            Code::Ambiguous,
+                            format!("the column `{name}` is named twice"),
+                        )
+                        .try_instead("give each column its own name with AS"));
                     }
                     (expr, Some(name))
                 }
                 SelectItem::UnnamedExpr(expr) => (expr, bare_name(expr)),
-                SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..) | SelectItem::ExprWithAliases { .. } => {
+                SelectItem::Wildcard(_)
+                | SelectItem::QualifiedWildcard(..)
+                | SelectItem::ExprWithAliases { .. } => {
                     return Err(fault(item.span(), Code::Rows, "`*` is not allowed: rows are never shown")
                         .try_instead("write COUNT(*), COUNT(DISTINCT unit key), SUM or AVG"));
                 }
@@ -177,7 +192,9 @@ impl<'t> Top<'t> {
             items.push((name, self.expr(expr, 1)?));
         }
         if items.is_empty() {
-            return Err(fault(select.span(), Code::Rows, "the SELECT list is empty").try_instead("add COUNT(*)"));
+            return Err(
+                fault(select.span(), Code::Rows, "the SELECT list is empty").try_instead("add COUNT(*)")
+            );
         }
         Ok(items)
     }
@@ -249,7 +266,8 @@ impl<'t> Top<'t> {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), depth)
             }
             Expr::Cast { expr, .. } => self.expr(expr, depth).and_then(|_| {
-                Err(fault(span, Code::Expression, "CAST has no meaning over released numbers").try_instead("remove CAST"))
+                Err(fault(span, Code::Expression, "CAST has no meaning over released numbers")
+                    .try_instead("remove CAST"))
             }),
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
                 Err(fault(span, Code::Subquery, "subqueries are allowed in FROM only")
@@ -281,7 +299,8 @@ impl<'t> Top<'t> {
         }
         self.select.projection.iter().find_map(|item| match item {
             SelectItem::ExprWithAlias { expr, alias } if alias.value.eq_ignore_ascii_case(&ident.value) => {
-                let itself = matches!(expr, Expr::Identifier(own) if own.value.eq_ignore_ascii_case(&ident.value));
+                let itself =
+                    matches!(expr, Expr::Identifier(own) if own.value.eq_ignore_ascii_case(&ident.value));
                 (!itself).then_some(expr)
             }
             _ => None,
@@ -393,7 +412,9 @@ impl<'t> Top<'t> {
     fn order(&mut self, order: &OrderBy) -> Pass<Vec<Order>> {
         let span = order.span();
         let OrderByKind::Expressions(exprs) = &order.kind else {
-            return Err(fault(span, Code::Clause, "ORDER BY ALL is not allowed").try_instead("name the columns"));
+            return Err(
+                fault(span, Code::Clause, "ORDER BY ALL is not allowed").try_instead("name the columns")
+            );
         };
         if order.interpolate.is_some() {
             return Err(fault(span, Code::Clause, "INTERPOLATE is not allowed").try_instead("remove it"));
@@ -401,7 +422,9 @@ impl<'t> Top<'t> {
         let mut out = Vec::new();
         for OrderByExpr { expr, options, with_fill } in exprs {
             if with_fill.is_some() {
-                return Err(fault(expr.span(), Code::Clause, "WITH FILL is not allowed").try_instead("remove it"));
+                return Err(
+                    fault(expr.span(), Code::Clause, "WITH FILL is not allowed").try_instead("remove it")
+                );
             }
             let descending = match &options.sort {
                 None | Some(OrderBySort::Asc) => false,
@@ -487,7 +510,9 @@ fn limit(clause: Option<&LimitClause>) -> Pass<(Option<u64>, u64)> {
         None => Ok((None, 0)),
         Some(LimitClause::LimitOffset { limit, offset, limit_by }) => {
             if let Some(by) = limit_by.first() {
-                return Err(fault(by.span(), Code::Clause, "LIMIT … BY is not allowed").try_instead("write LIMIT n"));
+                return Err(
+                    fault(by.span(), Code::Clause, "LIMIT … BY is not allowed").try_instead("write LIMIT n")
+                );
             }
             let limit = limit.as_ref().map(number).transpose()?;
             let offset = offset.as_ref().map(|Offset { value, .. }| number(value)).transpose()?;

@@ -51,7 +51,8 @@ impl Noisy {
 impl Value {
     /// Order for ORDER BY: the values' own, reversed where asked, NULLs where asked.
     pub(crate) fn order(&self, other: &Self, descending: bool, nulls_first: bool) -> Ordering {
-        let null = |a_is_null: bool| if a_is_null == nulls_first { Ordering::Less } else { Ordering::Greater };
+        let null =
+            |a_is_null: bool| if a_is_null == nulls_first { Ordering::Less } else { Ordering::Greater };
         match (self, other) {
             (Self::Null, Self::Null) => Ordering::Equal,
             (Self::Null, _) => null(true),
@@ -106,7 +107,13 @@ impl Evaluator<'_> {
             Value::Bool(value) => return OutCell::Key(KeyValue::Bool(value)),
             Value::Key(value, _) => return OutCell::Key(value),
             Value::Number(_) | Value::Null => {
-                return OutCell::Number(OutNumber { value: None, std: None, low: None, high: None, unstable: true });
+                return OutCell::Number(OutNumber {
+                    value: None,
+                    std: None,
+                    low: None,
+                    high: None,
+                    unstable: true,
+                });
             }
         };
         let variance: f64 = number
@@ -158,8 +165,12 @@ impl Evaluator<'_> {
                 let unit = 10_f64.powi(*digits);
                 self.unary(a, |a| Noisy { value: (a.value * unit).round() / unit, ..a.clone() })
             }
-            PostExpr::Add(a, b) => self.binary(a, b, |a, b| Noisy::combine(a.value + b.value, a, 1.0, b, 1.0)),
-            PostExpr::Sub(a, b) => self.binary(a, b, |a, b| Noisy::combine(a.value - b.value, a, 1.0, b, -1.0)),
+            PostExpr::Add(a, b) => {
+                self.binary(a, b, |a, b| Noisy::combine(a.value + b.value, a, 1.0, b, 1.0))
+            }
+            PostExpr::Sub(a, b) => {
+                self.binary(a, b, |a, b| Noisy::combine(a.value - b.value, a, 1.0, b, -1.0))
+            }
             PostExpr::Mul(a, b) => {
                 self.binary(a, b, |a, b| Noisy::combine(a.value * b.value, a, b.value, b, a.value))
             }
@@ -175,9 +186,11 @@ impl Evaluator<'_> {
                 _ => Value::Null,
             },
             PostExpr::IsNull(a) => Value::Bool(self.value(a) == Value::Null),
-            PostExpr::Coalesce(items) => {
-                items.iter().map(|item| self.value(item)).find(|value| *value != Value::Null).unwrap_or(Value::Null)
-            }
+            PostExpr::Coalesce(items) => items
+                .iter()
+                .map(|item| self.value(item))
+                .find(|value| *value != Value::Null)
+                .unwrap_or(Value::Null),
             PostExpr::NullIf(a, b) => match self.compared(Comparison::Eq, a, b) {
                 Value::Bool(true) => Value::Null,
                 _ => self.value(a),
@@ -269,5 +282,9 @@ impl Evaluator<'_> {
 
 /// An exact number as a key: whole where it is whole.
 fn exact_number(value: f64) -> KeyValue {
-    if value.fract() == 0.0 && value.abs() < 9.0e15 { KeyValue::Int(value as i64) } else { KeyValue::Text(value.to_string()) }
+    if value.fract() == 0.0 && value.abs() < 9.0e15 {
+        KeyValue::Int(value as i64)
+    } else {
+        KeyValue::Text(value.to_string())
+    }
 }

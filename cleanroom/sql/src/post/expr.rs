@@ -11,7 +11,10 @@ pub(crate) enum PostExpr {
     /// The i-th measure of the row.
     Cell(usize),
     /// Sum over count.
-    Average { sum: usize, rows: usize },
+    Average {
+        sum: usize,
+        rows: usize,
+    },
     /// A number and its canonical spelling.
     Number(f64, String),
     /// An exact value other than a number, and its canonical spelling.
@@ -31,14 +34,19 @@ pub(crate) enum PostExpr {
     IsNull(Box<PostExpr>),
     Coalesce(Vec<PostExpr>),
     NullIf(Box<PostExpr>, Box<PostExpr>),
-    Case { branches: Vec<(PostExpr, PostExpr)>, otherwise: Option<Box<PostExpr>> },
+    Case {
+        branches: Vec<(PostExpr, PostExpr)>,
+        otherwise: Option<Box<PostExpr>>,
+    },
 }
 
 impl PostExpr {
     /// Direct parts.
     pub(crate) fn children(&self) -> Vec<&Self> {
         match self {
-            Self::Key(_) | Self::Cell(_) | Self::Average { .. } | Self::Number(..) | Self::Exact(..) => Vec::new(),
+            Self::Key(_) | Self::Cell(_) | Self::Average { .. } | Self::Number(..) | Self::Exact(..) => {
+                Vec::new()
+            }
             Self::Neg(a) | Self::Abs(a) | Self::Round(a, _) | Self::Not(a) | Self::IsNull(a) => vec![a],
             Self::Add(a, b)
             | Self::Sub(a, b)
@@ -55,7 +63,8 @@ impl PostExpr {
 
     /// Whether it depends on a noisy cell.
     pub(crate) fn is_noisy(&self) -> bool {
-        matches!(self, Self::Cell(_) | Self::Average { .. }) || self.children().into_iter().any(Self::is_noisy)
+        matches!(self, Self::Cell(_) | Self::Average { .. })
+            || self.children().into_iter().any(Self::is_noisy)
     }
 
     /// Renames keys and cells after they have been sorted.
@@ -69,7 +78,9 @@ impl PostExpr {
                 *rows = new(cells, *rows);
             }
             Self::Number(..) | Self::Exact(..) => {}
-            Self::Neg(a) | Self::Abs(a) | Self::Round(a, _) | Self::Not(a) | Self::IsNull(a) => a.renumber(keys, cells),
+            Self::Neg(a) | Self::Abs(a) | Self::Round(a, _) | Self::Not(a) | Self::IsNull(a) => {
+                a.renumber(keys, cells)
+            }
             Self::Add(a, b)
             | Self::Sub(a, b)
             | Self::Mul(a, b)
@@ -105,8 +116,10 @@ impl Spelling<'_> {
     /// The canonical text of an expression.
     pub(crate) fn print(&self, expr: &PostExpr) -> String {
         let at = |list: &[String], at: usize| list.get(at).cloned().unwrap_or_default();
-        let two = |a: &PostExpr, by: &str, b: &PostExpr| format!("{} {by} {}", self.operand(a), self.operand(b));
-        let list = |items: &[PostExpr], by: &str| items.iter().map(|i| self.operand(i)).collect::<Vec<_>>().join(by);
+        let two =
+            |a: &PostExpr, by: &str, b: &PostExpr| format!("{} {by} {}", self.operand(a), self.operand(b));
+        let list =
+            |items: &[PostExpr], by: &str| items.iter().map(|i| self.operand(i)).collect::<Vec<_>>().join(by);
         match expr {
             PostExpr::Key(key) => at(self.keys, *key),
             PostExpr::Cell(cell) => at(self.cells, *cell),

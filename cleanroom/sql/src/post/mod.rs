@@ -11,9 +11,7 @@ mod table;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-pub use table::{
-    KeyValue, NoisyCell, NoisyRow, NoisyTable, OutCell, OutColumn, OutNumber, OutTable, Role,
-};
+pub use table::{KeyValue, NoisyCell, NoisyRow, NoisyTable, OutCell, OutColumn, OutNumber, OutTable, Role};
 
 use evaluate::{Evaluator, Value};
 use expr::PostExpr;
@@ -55,8 +53,11 @@ impl PostPlan {
     /// its confidence set may be unbounded). HAVING and ORDER BY work on the noisy values. Ties, and rows without ORDER
     /// BY, are in the order of the keys, so the answer is a function of the numbers.
     pub fn evaluate(&self, noisy: &NoisyTable) -> OutTable {
-        let ranks: Vec<HashMap<&KeyValue, usize>> =
-            self.domains.iter().map(|domain| domain.iter().enumerate().map(|(at, value)| (value, at)).collect()).collect();
+        let ranks: Vec<HashMap<&KeyValue, usize>> = self
+            .domains
+            .iter()
+            .map(|domain| domain.iter().enumerate().map(|(at, value)| (value, at)).collect())
+            .collect();
         let evaluator = |row| Evaluator { row, ranks: &ranks, key_scales: &self.key_scales };
         let mut kept: Vec<(Vec<Value>, &NoisyRow)> = noisy
             .rows
@@ -95,7 +96,8 @@ impl PostPlan {
         });
         for key in listed.chain(0..self.domains.len()) {
             let (Some(x), Some(y)) = (a.1.keys.get(key), b.1.keys.get(key)) else { continue };
-            let rank = |value| ranks.get(key).and_then(|ranks| ranks.get(value)).copied().unwrap_or(usize::MAX);
+            let rank =
+                |value| ranks.get(key).and_then(|ranks| ranks.get(value)).copied().unwrap_or(usize::MAX);
             let by = rank(x).cmp(&rank(y)).then_with(|| x.cmp(y));
             if by != Ordering::Equal {
                 return by;

@@ -5,8 +5,8 @@ use ids::Date;
 
 use super::{aliases, ident, text_literal};
 use crate::plan::{
-    Arithmetic, Block, CastTo, InnerAggregate, JoinKind, Measure, MeasureForm, Node, Relation, Scalar, Shopper, Source,
-    TextFunction, Ty, pow10,
+    Arithmetic, Block, CastTo, InnerAggregate, JoinKind, Measure, MeasureForm, Node, Relation, Scalar,
+    Shopper, Source, TextFunction, Ty, pow10,
 };
 
 /// An expression over the rows of `relations`.
@@ -20,7 +20,8 @@ struct Printer {
 
 impl Printer {
     fn print(&self, scalar: &Scalar) -> String {
-        let list = |items: &[Scalar], by: &str| items.iter().map(|i| self.operand(i)).collect::<Vec<_>>().join(by);
+        let list =
+            |items: &[Scalar], by: &str| items.iter().map(|i| self.operand(i)).collect::<Vec<_>>().join(by);
         match &scalar.node {
             Node::Column { relation, name } => {
                 let table = self.names.get(*relation).map_or("", String::as_str);
@@ -84,7 +85,9 @@ impl Printer {
             Node::ShiftMonths(a, months) => self.shifted(a, *months, "MONTH"),
             Node::DaysBetween(a, b) => format!("{} - {}", self.operand(a), self.operand(b)),
             Node::Cast(to, a) => format!("CAST({} AS {})", self.print(a), cast_name(*to)),
-            Node::Aggregate { function, arg, filter } => self.aggregate(*function, arg.as_deref(), filter.as_deref()),
+            Node::Aggregate { function, arg, filter } => {
+                self.aggregate(*function, arg.as_deref(), filter.as_deref())
+            }
         }
     }
 
@@ -221,8 +224,11 @@ pub(crate) fn block(block: &Block) -> String {
 
 fn shopper(shopper: &Shopper) -> String {
     let printer = Printer { names: aliases(&shopper.block.relations) };
-    let items: Vec<String> =
-        shopper.items.iter().map(|(name, item)| format!("{} AS {}", printer.print(item), ident(name))).collect();
+    let items: Vec<String> = shopper
+        .items
+        .iter()
+        .map(|(name, item)| format!("{} AS {}", printer.print(item), ident(name)))
+        .collect();
     let mut text = format!("SELECT {}{}", items.join(", "), block(&shopper.block));
     if let Some(keys) = &shopper.group {
         let keys: Vec<String> = keys.iter().map(|key| printer.print(key)).collect();
@@ -250,7 +256,9 @@ pub(crate) fn measure(block: &Block, measure: &Measure) -> String {
 pub(crate) fn average(block: &Block, measure: &Measure) -> String {
     let printer = Printer { names: aliases(&block.relations) };
     match &measure.kind {
-        MeasureForm::Sum(arg) => format!("AVG({}){}", printer.print(arg), printer.filter(measure.filter.as_ref())),
+        MeasureForm::Sum(arg) => {
+            format!("AVG({}){}", printer.print(arg), printer.filter(measure.filter.as_ref()))
+        }
         MeasureForm::Units | MeasureForm::Rows(_) => String::new(),
     }
 }

@@ -17,11 +17,19 @@ pub(crate) fn unit_range(alias: &str) -> String {
 }
 
 /// The conditions that `filters` put on a scan of `table` under `alias`.
-pub(crate) fn conditions(schema: &Schema, table: &Table, alias: &str, filters: &[RowFilter]) -> Pass<Vec<String>> {
+pub(crate) fn conditions(
+    schema: &Schema,
+    table: &Table,
+    alias: &str,
+    filters: &[RowFilter],
+) -> Pass<Vec<String>> {
     let mut out = Vec::new();
     for filter in filters {
         let target = schema.table(&filter.table).ok_or_else(|| {
-            unusable(format!("a row filter names the table `{}`, which the catalogue does not have", filter.table))
+            unusable(format!(
+                "a row filter names the table `{}`, which the catalogue does not have",
+                filter.table
+            ))
         })?;
         let column = target.column(&filter.column).ok_or_else(|| {
             unusable(format!(
@@ -62,9 +70,11 @@ fn reaching<'s>(
             continue;
         }
         if table.unit_key().is_none() && next.unit_key().is_some() {
-            return Err(fault(Span::empty(), Code::Catalogue, format!(
-                "the public table `{}` refers to the private table `{}`", table.name, next.name
-            ))
+            return Err(fault(
+                Span::empty(),
+                Code::Catalogue,
+                format!("the public table `{}` refers to the private table `{}`", table.name, next.name),
+            )
             .try_instead("correct the catalogue: public rows belong to nobody"));
         }
         let inner = format!("f{}", path.len());
@@ -91,7 +101,12 @@ fn reaching<'s>(
             all.push(unit_range(&inner));
         }
         all.extend(conditions);
-        out.push(format!("EXISTS (SELECT 1 FROM {} AS {} WHERE {})", ident(&next.name), inner, all.join(" AND ")));
+        out.push(format!(
+            "EXISTS (SELECT 1 FROM {} AS {} WHERE {})",
+            ident(&next.name),
+            inner,
+            all.join(" AND ")
+        ));
     }
     Ok(out)
 }
@@ -109,7 +124,10 @@ fn allowed(alias: &str, column: &Column, filter: &RowFilter) -> Pass<String> {
     } else {
         for value in &filter.allowed {
             values.push(literal(column.ty, value).ok_or_else(|| {
-                unusable(format!("a row filter allows `{value}`, which is no value of `{}.{}`", filter.table, column.name))
+                unusable(format!(
+                    "a row filter allows `{value}`, which is no value of `{}.{}`",
+                    filter.table, column.name
+                ))
             })?);
         }
     }

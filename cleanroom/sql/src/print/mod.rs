@@ -11,8 +11,8 @@ use crate::plan::{Relation, Source};
 
 /// Keywords that both grammars accept as plain names, and that tables like to use.
 const PLAIN_KEYWORDS: [&str; 18] = [
-    "DATE", "DAY", "WEEK", "MONTH", "YEAR", "QUARTER", "REGION", "NAME", "TYPE", "LINES", "CATEGORY", "CLASS", "COST",
-    "LOCATION", "PRICE", "CHANNEL", "STORE", "TIER",
+    "DATE", "DAY", "WEEK", "MONTH", "YEAR", "QUARTER", "REGION", "NAME", "TYPE", "LINES", "CATEGORY",
+    "CLASS", "COST", "LOCATION", "PRICE", "CHANNEL", "STORE", "TIER",
 ];
 
 /// A name, quoted where it has to be.

@@ -9,7 +9,8 @@ use super::canonical::timestamp;
 use super::{ident, text_literal};
 use crate::limits::QUOTIENT_SCALE;
 use crate::plan::{
-    Arithmetic, CastTo, DatePart, InnerAggregate, Node, Range, Relation, Scalar, Source, TextFunction, Ty, pow10,
+    Arithmetic, CastTo, DatePart, InnerAggregate, Node, Range, Relation, Scalar, Source, TextFunction, Ty,
+    pow10,
 };
 
 /// Prints expressions over the rows of one block.
@@ -60,11 +61,16 @@ impl Physical<'_> {
 
     /// An expression.
     pub(crate) fn print(&self, scalar: &Scalar) -> String {
-        let list = |items: &[Scalar], by: &str| items.iter().map(|i| self.operand(i)).collect::<Vec<_>>().join(by);
+        let list =
+            |items: &[Scalar], by: &str| items.iter().map(|i| self.operand(i)).collect::<Vec<_>>().join(by);
         match &scalar.node {
-            Node::Column { relation, .. } if scalar.ty == Ty::Unit => format!("{}.unit_ix", ident(self.name(*relation))),
+            Node::Column { relation, .. } if scalar.ty == Ty::Unit => {
+                format!("{}.unit_ix", ident(self.name(*relation)))
+            }
             Node::Column { relation, name } => format!("{}.{}", ident(self.name(*relation)), ident(name)),
-            Node::Number(value) => format!("CAST({value} AS {})", if fits(*value) { "BIGINT" } else { "HUGEINT" }),
+            Node::Number(value) => {
+                format!("CAST({value} AS {})", if fits(*value) { "BIGINT" } else { "HUGEINT" })
+            }
             Node::Text(text) => text_literal(text),
             Node::Bool(value) => if *value { "TRUE" } else { "FALSE" }.to_owned(),
             Node::Date(day) => format!("DATE '{day}'"),
@@ -79,7 +85,11 @@ impl Physical<'_> {
             }
             Node::Distinct { negated, left, right } => {
                 let (scale, not) = (common_scale(left, right), if *negated { "NOT " } else { "" });
-                format!("{} IS {not}DISTINCT FROM {}", self.compared(left, scale), self.compared(right, scale))
+                format!(
+                    "{} IS {not}DISTINCT FROM {}",
+                    self.compared(left, scale),
+                    self.compared(right, scale)
+                )
             }
             Node::And(parts) => list(parts, " AND "),
             Node::Or(parts) => list(parts, " OR "),
@@ -91,7 +101,9 @@ impl Physical<'_> {
                 let items: Vec<String> = items.iter().map(|item| self.rescaled_to(item, scalar)).collect();
                 format!("COALESCE({})", items.join(", "))
             }
-            Node::NullIf(a, b) => format!("NULLIF({}, {})", self.rescaled_to(a, scalar), self.rescaled_to(b, scalar)),
+            Node::NullIf(a, b) => {
+                format!("NULLIF({}, {})", self.rescaled_to(a, scalar), self.rescaled_to(b, scalar))
+            }
             Node::Like { expr, pattern, insensitive } => {
                 let op = if *insensitive { "ILIKE" } else { "LIKE" };
                 format!("{} {op} {}", self.operand(expr), text_literal(pattern))
@@ -191,7 +203,12 @@ impl Physical<'_> {
     }
 
     /// The branches of a CASE with their results replaced by positions in the key's domain.
-    pub(crate) fn branch_codes(&self, case: &Scalar, codes: &[Option<usize>], otherwise: Option<usize>) -> String {
+    pub(crate) fn branch_codes(
+        &self,
+        case: &Scalar,
+        codes: &[Option<usize>],
+        otherwise: Option<usize>,
+    ) -> String {
         let Node::Case { branches, .. } = &case.node else { return "NULL".to_owned() };
         let code = |at: Option<usize>| at.map_or_else(|| "NULL".to_owned(), |at| at.to_string());
         let mut text = "CASE".to_owned();
@@ -327,17 +344,25 @@ impl Physical<'_> {
         let year = i64::from(year);
         let step = match part {
             DatePart::Week => {
-                format!("({value} - DATE '{}') // 7", first.plus_days(-crate::calendar::days_since_monday(first)))
+                format!(
+                    "({value} - DATE '{}') // 7",
+                    first.plus_days(-crate::calendar::days_since_monday(first))
+                )
             }
             DatePart::Month => {
-                format!("date_part('year', {value}) * 12 + date_part('month', {value}) - {}", year * 12 + month)
+                format!(
+                    "date_part('year', {value}) * 12 + date_part('month', {value}) - {}",
+                    year * 12 + month
+                )
             }
             DatePart::Quarter => {
                 let base = year * 4 + (month + 2) / 3;
                 format!("date_part('year', {value}) * 4 + date_part('quarter', {value}) - {base}")
             }
             DatePart::Year => format!("date_part('year', {value}) - {year}"),
-            DatePart::Day | DatePart::Dow | DatePart::Isodow | DatePart::Doy => format!("{value} - DATE '{first}'"),
+            DatePart::Day | DatePart::Dow | DatePart::Isodow | DatePart::Doy => {
+                format!("{value} - DATE '{first}'")
+            }
         };
         format!("CAST({step} AS INTEGER)")
     }

@@ -2,7 +2,9 @@
 
 use super::filters::{conditions, unit_range};
 use super::{aliases, ident};
-use crate::plan::{Block, Core, JoinKind, Key, KeyCode, Measure, MeasureForm, Relation, Scalar, Shopper, Source, Ty};
+use crate::plan::{
+    Block, Core, JoinKind, Key, KeyCode, Measure, MeasureForm, Relation, Scalar, Shopper, Source, Ty,
+};
 use crate::print::physical::Physical;
 use crate::refusal::Pass;
 use crate::resolved::{RowFilter, StreamColumn, StreamSql};
@@ -144,7 +146,12 @@ fn from_where(schema: &Schema, block: &Block, filters: &[RowFilter]) -> Pass<Str
     Ok(text)
 }
 
-fn scan_conditions(schema: &Schema, relation: &Relation, name: &str, filters: &[RowFilter]) -> Pass<Vec<String>> {
+fn scan_conditions(
+    schema: &Schema,
+    relation: &Relation,
+    name: &str,
+    filters: &[RowFilter],
+) -> Pass<Vec<String>> {
     let table = match &relation.source {
         Source::Private { table, .. } | Source::Public { table, .. } => table,
         Source::Shopper(_) => return Ok(Vec::new()),

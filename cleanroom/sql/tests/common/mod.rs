@@ -16,7 +16,12 @@ fn key(column: &str, table: &str, key: &str) -> ForeignKey {
     ForeignKey { column: column.into(), table: table.into(), key: key.into() }
 }
 
-fn private(name: &str, columns: Vec<Column>, event_time: Option<&str>, foreign_keys: Vec<ForeignKey>) -> Table {
+fn private(
+    name: &str,
+    columns: Vec<Column>,
+    event_time: Option<&str>,
+    foreign_keys: Vec<ForeignKey>,
+) -> Table {
     let kind = TableKind::Private { unit_key: "card_id".into() };
     Table { name: name.into(), kind, columns, event_time: event_time.map(str::to_owned), foreign_keys }
 }
@@ -64,7 +69,11 @@ pub fn retailer() -> Schema {
             column("card_id", Type::Text),
             Column { hidden: true, ..column("phone", Type::Text) },
             Column { nullable: true, domain: values(&["gold", "silver"]), ..column("tier", Type::Text) },
-            Column { nullable: true, domain: Some(Domain::IntRange { min: 18, max: 99 }), ..column("age", Type::Int) },
+            Column {
+                nullable: true,
+                domain: Some(Domain::IntRange { min: 18, max: 99 }),
+                ..column("age", Type::Int)
+            },
             Column { nullable: true, ..column("city", Type::Text) },
             Column { nullable: true, ..column("born", Type::Date) },
         ],
@@ -85,7 +94,10 @@ pub fn retailer() -> Schema {
     let stores = public(
         "stores",
         &["store_id"],
-        vec![column("store_id", Type::Int), Column { domain: values(&["north", "south"]), ..column("region", Type::Text) }],
+        vec![
+            column("store_id", Type::Int),
+            Column { domain: values(&["north", "south"]), ..column("region", Type::Text) },
+        ],
     );
     let prices = public(
         "prices",
