@@ -438,7 +438,7 @@ fn read_ahead(
                 csv_file::read(catalogue, table, file, &mut send)
             }
         });
-        let taken = receive.iter().try_for_each(|chunk| each(chunk));
+        let taken = receive.iter().try_for_each(each);
         // A reader that still wants to send must be told that nobody listens, or it would never end.
         drop(receive);
         let read = reader.join().map_err(|_| stopped())?;
