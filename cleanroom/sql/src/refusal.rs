@@ -172,10 +172,16 @@ fn excerpt(text: &str, span: Span) -> String {
     } else {
         usize::MAX
     };
-    let shown: String = rest.take(width.max(1)).collect::<String>().trim_end().to_owned();
+    let mut rest = rest.peekable();
+    let mut shown: String = rest.by_ref().take(width.max(1)).collect();
+    // The parser's places of calls end before the closing parenthesis.
+    if rest.peek() == Some(&')') && shown.matches('(').count() > shown.matches(')').count() {
+        shown.push(')');
+    }
+    let shown = shown.trim_end();
     if shown.chars().count() > EXCERPT_CHARS_MAX {
         shown.chars().take(EXCERPT_CHARS_MAX - 1).chain(['…']).collect()
     } else {
-        shown
+        shown.to_owned()
     }
 }

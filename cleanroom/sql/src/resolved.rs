@@ -6,7 +6,7 @@ use ids::{Date, Digest};
 use sqlparser::ast::Query;
 
 use crate::lower::{Lowered, lower_query};
-use crate::plan::{Block, Core, Key, Measure, MeasureForm, Range, Scalar, Source, Ty};
+use crate::plan::{Block, Core, Key, Measure, MeasureForm, Node, Range, Scalar, Source, Ty};
 use crate::post::expr::{PostExpr, Spelling};
 use crate::print::{canonical, ident, stream};
 use crate::refusal::Pass;
@@ -145,7 +145,7 @@ impl ResolvedQuery {
         let post = post_plan(&lowered, &names, &keys, &measures);
         let core_text = core_text(&lowered.core, &names);
         let canonical = canonical_text(&lowered, &names);
-        let footprint = footprint(&lowered.core);
+        let footprint = footprint(schema, &lowered.core);
         let event_days = days::event_days(schema, &lowered.core.block);
         let Lowered { core, .. } = lowered;
         // A plan that cannot be printed is refused now, not after the charge.
@@ -385,9 +385,9 @@ fn canonical_text(lowered: &Lowered, names: &Names) -> String {
     text
 }
 
-fn footprint(core: &Core) -> Footprint {
+fn footprint(schema: &Schema, core: &Core) -> Footprint {
     let mut out = Footprint::default();
-    block_footprint(&core.block, &mut out);
+    block_footprint(schema, &core.block, &mut out);
     let exprs = core.measures.iter().flat_map(|measure| {
         let arg = match &measure.kind {
             MeasureForm::Units | MeasureForm::Rows(None) => None,
@@ -405,7 +405,7 @@ fn footprint(core: &Core) -> Footprint {
     out
 }
 
-fn block_footprint(block: &Block, out: &mut Footprint) {
+fn block_footprint(schema: &Schema, block: &Block, out: &mut Footprint) {
     for relation in &block.relations {
         match &relation.source {
             Source::Private { table, unit_key } => {
@@ -417,20 +417,44 @@ fn block_footprint(block: &Block, out: &mut Footprint) {
                 out.tables.insert(table.clone());
             }
             Source::Shopper(shopper) => {
-                block_footprint(&shopper.block, out);
+                block_footprint(schema, &shopper.block, out);
                 let items = shopper.items.iter().map(|(_, item)| item);
                 for expr in items.chain(shopper.group.iter().flatten()).chain(&shopper.having) {
                     trace(&shopper.block, expr, &mut out.columns);
                 }
             }
         }
-        for (a, b) in &relation.on {
+        // Following a declared reference says nothing about its value beyond that the row exists; a join on anything
+        // else compares values and counts as reading them.
+        for (a, b) in relation.on.iter().filter(|(a, b)| !follows_reference(schema, block, a, b)) {
             trace(block, a, &mut out.columns);
             trace(block, b, &mut out.columns);
         }
     }
     for filter in &block.filters {
         trace(block, filter, &mut out.columns);
+    }
+}
+
+/// Whether a join pair only follows a foreign key of the catalogue, between plain columns of two tables.
+fn follows_reference(schema: &Schema, block: &Block, a: &Scalar, b: &Scalar) -> bool {
+    let (Some((from, column)), Some((to, key))) = (table_column(block, a), table_column(block, b)) else {
+        return false;
+    };
+    let declared = |from: &str, column: &str, to: &str, key: &str| {
+        schema.table(from).is_some_and(|table| {
+            table.foreign_keys.iter().any(|fk| fk.column == column && fk.table == to && fk.key == key)
+        })
+    };
+    declared(from, column, to, key) || declared(to, key, from, column)
+}
+
+/// The table and column that an expression is, if it is nothing more than a column of a table.
+fn table_column<'a>(block: &'a Block, expr: &'a Scalar) -> Option<(&'a str, &'a str)> {
+    let Node::Column { relation, name } = &expr.node else { return None };
+    match &block.relations.get(*relation)?.source {
+        Source::Private { table, .. } | Source::Public { table, .. } => Some((table, name)),
+        Source::Shopper(_) => None,
     }
 }
 

@@ -188,6 +188,16 @@ fn streams_agree_with_sql_written_by_hand() {
             totals,
             "SELECT \"department#code\" g, count(DISTINCT unit_ix) n, count(DISTINCT unit_ix) u FROM lines JOIN products USING (product_id) GROUP BY 1",
         ),
+        (
+            "select date_trunc('quarter', born), count(*) from shoppers group by 1",
+            "SELECT p0, count(*) n FROM STREAM GROUP BY 1",
+            "SELECT CAST(CAST(date_trunc('quarter', born) AS DATE) AS VARCHAR) p0, count(*) n FROM shoppers GROUP BY 1",
+        ),
+        (
+            "select count(*) from lines where date_trunc('week', day) = '2017-02-06' or date_trunc('month', day) = date '2017-04-01'",
+            "SELECT count(*) n FROM STREAM",
+            "SELECT count(*) n FROM lines WHERE date_trunc('week', day) = DATE '2017-02-06' OR (year(day) = 2017 AND month(day) = 4)",
+        ),
     ] {
         check(text, &[], over, by_hand);
     }

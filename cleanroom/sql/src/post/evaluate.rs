@@ -71,6 +71,9 @@ impl Value {
             (Self::Key(a, i), Self::Key(b, j)) if *i != usize::MAX && *j != usize::MAX => {
                 Some(i.cmp(j).then_with(|| a.cmp(b)))
             }
+            // Dates of private keys are released as text, in the same spelling.
+            (Self::Key(KeyValue::Text(a), _), Self::Key(KeyValue::Date(b), _)) => Some(a.cmp(&b.to_string())),
+            (Self::Key(KeyValue::Date(a), _), Self::Key(KeyValue::Text(b), _)) => Some(a.to_string().cmp(b)),
             (Self::Key(a, _), Self::Key(b, _)) => Some(a.cmp(b)),
             _ => None,
         }

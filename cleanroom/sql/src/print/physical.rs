@@ -122,9 +122,7 @@ impl Physical<'_> {
                 None => format!("substring({}, {from})", self.print(expr)),
             },
             Node::Concat(a, b) => format!("{} || {}", self.operand(a), self.operand(b)),
-            Node::DateTrunc(part, a) => {
-                format!("TRY(CAST(date_trunc('{}', {}) AS DATE))", part.name(), self.print(a))
-            }
+            Node::DateTrunc(part, a) => self.truncated(*part, a),
             Node::Extract(part, a) => format!("date_part('{}', {})", part.name(), self.print(a)),
             Node::ShiftDays(a, days) => format!("TRY({} + ({days}))", self.operand(a)),
             Node::ShiftMonths(a, months) => {
@@ -135,6 +133,24 @@ impl Physical<'_> {
             Node::Aggregate { function, arg, filter } => {
                 self.aggregate(*function, arg.as_deref(), filter.as_deref(), scalar)
             }
+        }
+    }
+
+    /// The first day of a calendar unit. Not by `date_trunc`: DuckDB's optimizer applies that to a column's smallest
+    /// value while it plans, outside of TRY, and fails where the calendar begins.
+    fn truncated(&self, part: DatePart, date: &Scalar) -> String {
+        let printed = self.print(date);
+        let day = if date.ty == Ty::Timestamp { format!("TRY_CAST({printed} AS DATE)") } else { printed };
+        match part {
+            DatePart::Year => format!("TRY(make_date(date_part('year', {day}), 1, 1))"),
+            DatePart::Quarter => {
+                format!("TRY(make_date(date_part('year', {day}), date_part('quarter', {day}) * 3 - 2, 1))")
+            }
+            DatePart::Month => {
+                format!("TRY(make_date(date_part('year', {day}), date_part('month', {day}), 1))")
+            }
+            DatePart::Week => format!("TRY({day} - CAST(date_part('isodow', {day}) - 1 AS INTEGER))"),
+            DatePart::Day | DatePart::Dow | DatePart::Isodow | DatePart::Doy => day,
         }
     }
 
