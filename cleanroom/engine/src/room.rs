@@ -206,7 +206,6 @@ impl CleanRoom {
             }
         };
         let terms = Terms {
-            budgets,
             settings: &self.inner.settings,
             split: agreement.split,
             limits: agreement.limits(principal.party()),

@@ -5,7 +5,6 @@
 //! bound: it is named by the question, follows from the groups, or is searched for privately within a public maximum.
 
 use ids::{ClauseId, Date, Digest, MicroEpsilon, RequestId};
-use policy::Budgets;
 use privacy::{BoundSource, Design, DesignRequest, DeltaSplit, GroupSpace, MeasureDesign, MeasureKind};
 use sql::{KeySpec, MeasureSpec, StreamColumn};
 
@@ -30,8 +29,6 @@ const SHOPPERS: &str = "COUNT(DISTINCT shopper)";
 /// What a plan is made under, beside the permit.
 #[derive(Debug)]
 pub(crate) struct Terms<'a> {
-    /// The agreement's budgets.
-    pub budgets: &'a Budgets,
     /// The room's settings.
     pub settings: &'a Settings,
     /// The parts of δ.

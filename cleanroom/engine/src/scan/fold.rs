@@ -131,7 +131,8 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// Makes room for private groups found since; `tags` are their keyed hashes.
+    /// Makes room for private groups found since; `tags` are their keyed hashes. Never for public groups, whose number
+    /// is fixed.
     pub(super) fn grow(&mut self, tags: &[u64]) {
         let cells = self.tags.len() + tags.len();
         self.tags.extend_from_slice(tags);

@@ -341,7 +341,9 @@ fn fold_gathered(plan: &ScanPlan, rules: Rules<'_>, feed: &mut dyn Feed, lo: u32
         Ok(())
     })?;
     let mut fold = fold_for(plan, rules);
-    fold.grow(reader.tags());
+    if !reader.tags().is_empty() {
+        fold.grow(reader.tags());
+    }
     fold.take(&gathered.sorted().rows())?;
     Ok(Part { folded: fold.finish(), groups: reader.into_groups() })
 }

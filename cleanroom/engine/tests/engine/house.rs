@@ -13,23 +13,23 @@ use engine::journal::Journal;
 use engine::scan::{Executor, Feed, HotExecutor, Scan, ScanFailed, ScanPlan, Source, Stop, Totals};
 use engine::{CleanRoom, Dataset, Ports, Question, Settings, schema_of};
 use identity::{ConsentEvent, Consents, Principal, Role};
-use ids::{Date, Digest, Entropy, EntropyFailed, ManualClock, SystemEntropy, Timestamp, UnitIx};
+use ids::{Date, Digest, ManualClock, SystemEntropy, Timestamp, UnitIx};
 use policy::Bundle;
 use privacy::{Bound, NoiseFailed, NoiseSource, NormHistogram, OpenDpNoise, Scale};
 use tempfile::TempDir;
 use vault::{Catalogue, StreamFailed};
 
 /// The departments of the test products, the last one without any rows.
-pub const DEPARTMENTS: [&str; 5] = ["DRUG GM", "FUEL", "GROCERY", "MEAT", "TRAVEL"];
+pub(crate) const DEPARTMENTS: [&str; 5] = ["DRUG GM", "FUEL", "GROCERY", "MEAT", "TRAVEL"];
 const AGES: [&str; 6] = ["19-24", "25-34", "35-44", "45-54", "55-64", "65+"];
 /// Products 0..PRODUCTS; product p is of department p % 4.
-pub const PRODUCTS: i64 = 40;
+pub(crate) const PRODUCTS: i64 = 40;
 
 /// A small generator (SplitMix64), so that a failing case is named by its seed.
-pub struct Rng(pub u64);
+pub(crate) struct Rng(pub(crate) u64);
 
 impl Rng {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -37,37 +37,37 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
 
 /// One line of a receipt.
 #[derive(Debug, Clone)]
-pub struct Line {
-    pub unit: u32,
-    pub store: i64,
-    pub basket: i64,
-    pub product: i64,
-    pub quantity: i64,
-    pub cents: i64,
-    pub discount: Option<i64>,
-    pub day: i32,
+pub(crate) struct Line {
+    pub(crate) unit: u32,
+    pub(crate) store: i64,
+    pub(crate) basket: i64,
+    pub(crate) product: i64,
+    pub(crate) quantity: i64,
+    pub(crate) cents: i64,
+    pub(crate) discount: Option<i64>,
+    pub(crate) day: i32,
 }
 
 /// Private rows of all shoppers.
 #[derive(Debug, Clone)]
-pub struct Data {
-    pub units: u32,
-    pub lines: Vec<Line>,
+pub(crate) struct Data {
+    pub(crate) units: u32,
+    pub(crate) lines: Vec<Line>,
     /// (shopper, age) of those who told.
-    pub ages: Vec<(u32, usize)>,
-    pub withdrawn: Vec<u32>,
+    pub(crate) ages: Vec<(u32, usize)>,
+    pub(crate) withdrawn: Vec<u32>,
 }
 
 impl Data {
     /// So many shoppers with skewed baskets.
-    pub fn random(seed: u64, units: u32) -> Self {
+    pub(crate) fn random(seed: u64, units: u32) -> Self {
         let mut rng = Rng(seed);
         let mut data = Self { units, lines: Vec::new(), ages: Vec::new(), withdrawn: Vec::new() };
         for unit in 0..units {
@@ -79,13 +79,14 @@ impl Data {
                 _ => 0,
             };
             for _ in 0..lines {
+                let dearest = if rng.below(50) == 0 { 90_000 } else { 1500 };
                 data.lines.push(Line {
                     unit,
                     store: rng.below(7) as i64,
                     basket: rng.below(1_000_000) as i64,
                     product: rng.below(PRODUCTS as u64) as i64,
                     quantity: rng.below(5) as i64,
-                    cents: rng.below(if rng.below(50) == 0 { 90_000 } else { 1500 }) as i64,
+                    cents: rng.below(dearest) as i64,
                     discount: (rng.below(3) > 0).then(|| rng.below(300) as i64),
                     day: 17_167 + rng.below(365) as i32,
                 });
@@ -101,14 +102,14 @@ impl Data {
     }
 
     /// The neighbour: all rows of one shopper are gone from all private tables.
-    pub fn without(&self, unit: u32) -> Self {
+    pub(crate) fn without(&self, unit: u32) -> Self {
         let mut other = self.clone();
         other.lines.retain(|line| line.unit != unit);
         other.ages.retain(|(owner, _)| *owner != unit);
         other
     }
 
-    pub fn consents(&self) -> Consents {
+    pub(crate) fn consents(&self) -> Consents {
         let purpose = "measurement".parse().unwrap();
         let mut builder = Consents::builder(1);
         for unit in 0..self.units {
@@ -122,7 +123,7 @@ impl Data {
 }
 
 /// The catalogue of the Complete Journey with listed departments and a declared span of days.
-pub fn catalogue() -> Catalogue {
+pub(crate) fn catalogue() -> Catalogue {
     let departments: Vec<String> = DEPARTMENTS.iter().map(|name| format!("\"{name}\"")).collect();
     let text = vault::COMPLETE_JOURNEY
         .replace(
@@ -141,7 +142,7 @@ pub fn catalogue() -> Catalogue {
 }
 
 /// Rows in an in-memory DuckDB, as the hot store would hold them.
-pub struct Memory {
+pub(crate) struct Memory {
     units: u32,
     consents: Consents,
     database: Mutex<Connection>,
@@ -149,20 +150,21 @@ pub struct Memory {
 
 impl Memory {
     /// Clustered by shopper, as the vault keeps them; or not, to see that nobody assumes it.
-    pub fn of(data: &Data, clustered: bool) -> Arc<Self> {
+    pub(crate) fn of(data: &Data, clustered: bool) -> Arc<Self> {
         let database = Connection::open_in_memory().unwrap();
         database.execute_batch("SET threads = 1").unwrap();
-        database.execute_batch(&tables(data, clustered)).unwrap();
+        database.execute_batch(&tables(data)).unwrap();
+        append_lines(&database, data, clustered);
         Arc::new(Self { units: data.units, consents: data.consents(), database: Mutex::new(database) })
     }
 
     /// Runs a statement that yields nothing.
-    pub fn run(&self, sql: &str) {
+    pub(crate) fn run(&self, sql: &str) {
         self.database.lock().unwrap().execute_batch(sql).unwrap();
     }
 
     /// An answer of plain DuckDB, for comparison.
-    pub fn plain(&self, sql: &str) -> Vec<Vec<Option<i64>>> {
+    pub(crate) fn plain(&self, sql: &str) -> Vec<Vec<Option<i64>>> {
         let database = self.database.lock().unwrap();
         let mut statement = database.prepare(sql).unwrap();
         let mut rows = statement.query([]).unwrap();
@@ -175,7 +177,24 @@ impl Memory {
     }
 }
 
-fn tables(data: &Data, clustered: bool) -> String {
+fn append_lines(database: &Connection, data: &Data, clustered: bool) {
+    let mut lines: Vec<&Line> = data.lines.iter().collect();
+    if !clustered {
+        let mut rng = Rng(7);
+        lines.sort_by_cached_key(|_| rng.next());
+    }
+    let mut appender = database.appender("transactions").unwrap();
+    for line in lines {
+        let Line { unit, store, basket, product, quantity, cents, discount, day } = line;
+        let week = i64::from((day - 17_167) / 7 + 1);
+        let time = format!("{} 10:00:00", Date::from_days(*day));
+        let row = duckdb::params![unit, store, basket, product, quantity, cents, discount, 0_i64, 0_i64, week, time];
+        appender.append_row(row).unwrap();
+    }
+    appender.flush().unwrap();
+}
+
+fn tables(data: &Data) -> String {
     let mut sql = String::from(
         "CREATE TABLE products (product_id BIGINT, manufacturer_id BIGINT, department VARCHAR, \"department#code\" INTEGER, \
          brand VARCHAR, \"brand#code\" INTEGER, product_category VARCHAR, \"product_category#code\" INTEGER, \
@@ -195,25 +214,6 @@ fn tables(data: &Data, clustered: bool) -> String {
         let _ = write!(sql, "({product}, 1, '{name}', {department}, 'National', 0, NULL, NULL, NULL, NULL, NULL),");
     }
     sql.pop();
-    let mut lines: Vec<&Line> = data.lines.iter().collect();
-    if !clustered {
-        let mut rng = Rng(7);
-        lines.sort_by_cached_key(|_| rng.next());
-    }
-    for lines in lines.chunks(1000) {
-        sql.push_str(";\nINSERT INTO transactions VALUES ");
-        for line in lines {
-            let Line { unit, store, basket, product, quantity, cents, discount, day } = line;
-            let discount = discount.map_or("NULL".to_owned(), |discount| discount.to_string());
-            let week = (day - 17_167) / 7 + 1;
-            let date = Date::from_days(*day);
-            let _ = write!(
-                sql,
-                "({unit}, {store}, {basket}, {product}, {quantity}, {cents}, {discount}, 0, 0, {week}, '{date} 10:00:00'),"
-            );
-        }
-        sql.pop();
-    }
     if !data.ages.is_empty() {
         sql.push_str(";\nINSERT INTO demographics VALUES ");
         for (unit, age) in &data.ages {
@@ -264,24 +264,24 @@ impl Feed for MemoryFeed {
 
 /// What a scan was asked and what it found before noise.
 #[derive(Default)]
-pub struct Seen {
-    pub plans: Vec<ScanPlan>,
+pub(crate) struct Seen {
+    pub(crate) plans: Vec<ScanPlan>,
     /// Exact histograms, bucket by bucket.
-    pub norms: Vec<Vec<Vec<i128>>>,
-    pub bounds: Vec<Vec<Bound>>,
-    pub totals: Vec<Totals>,
+    pub(crate) norms: Vec<Vec<Vec<i128>>>,
+    pub(crate) bounds: Vec<Vec<Bound>>,
+    pub(crate) totals: Vec<Totals>,
     /// Bounds to apply instead of those asked for: a recorded run's noisy choice, replayed (dp-engines T1).
-    pub replay: Option<Vec<Bound>>,
+    pub(crate) replay: Option<Vec<Bound>>,
 }
 
 /// An executor that writes down everything that passes it.
-pub struct Recorder {
-    pub executor: HotExecutor,
-    pub seen: Arc<Mutex<Seen>>,
+pub(crate) struct Recorder {
+    pub(crate) executor: HotExecutor,
+    pub(crate) seen: Arc<Mutex<Seen>>,
 }
 
 impl Recorder {
-    pub fn over(executor: HotExecutor) -> (Arc<Self>, Arc<Mutex<Seen>>) {
+    pub(crate) fn over(executor: HotExecutor) -> (Arc<Self>, Arc<Mutex<Seen>>) {
         let seen = Arc::new(Mutex::new(Seen::default()));
         (Arc::new(Self { executor, seen: seen.clone() }), seen)
     }
@@ -333,7 +333,7 @@ impl Scan for RecordedScan<'_> {
 }
 
 /// No noise at all. It exists only here.
-pub struct NoNoise;
+pub(crate) struct NoNoise;
 
 impl NoiseSource for NoNoise {
     fn discrete_gaussian(&self, draws: usize, _scale: &Scale) -> Result<Vec<i128>, NoiseFailed> {
@@ -341,27 +341,16 @@ impl NoiseSource for NoNoise {
     }
 }
 
-/// The same bytes again and again, so that two runs choose the same groups.
-pub struct FixedEntropy(pub Mutex<Rng>);
-
-impl Entropy for FixedEntropy {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyFailed> {
-        let mut rng = self.0.lock().unwrap();
-        bytes.iter_mut().for_each(|byte| *byte = rng.next() as u8);
-        Ok(())
-    }
-}
-
 /// Where a house's files lie, and what it needs to be opened again.
-pub struct House {
-    pub folder: TempDir,
-    pub clock: ManualClock,
+pub(crate) struct House {
+    pub(crate) folder: TempDir,
+    pub(crate) clock: ManualClock,
     log_key: [u8; 32],
     body_key: [u8; 32],
 }
 
 impl House {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = ManualClock::at(Timestamp::from_millis(1_750_000_000_000));
         let entropy = SystemEntropy::new();
@@ -371,7 +360,7 @@ impl House {
         house
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -384,17 +373,17 @@ impl House {
     }
 
     /// The real log.
-    pub fn log(&self) -> Arc<Log> {
+    pub(crate) fn log(&self) -> Arc<Log> {
         let key = LogKey::from_bytes(self.log_key);
         let entropy = Arc::new(SystemEntropy::new());
         Arc::new(Log::open(self.config(), key, self.body_key(), Arc::new(self.clock.clone()), entropy).unwrap())
     }
 
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings { tick: Duration::ZERO, ..Settings::with_ledger(self.path("ledger.sqlite")) }
     }
 
-    pub fn ports(&self, journal: Arc<dyn Journal>, noise: Arc<dyn NoiseSource>) -> Ports {
+    pub(crate) fn ports(&self, journal: Arc<dyn Journal>, noise: Arc<dyn NoiseSource>) -> Ports {
         Ports {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SystemEntropy::new()),
@@ -405,33 +394,33 @@ impl House {
     }
 
     /// A room with real ports over an executor.
-    pub async fn room(&self, executor: Arc<dyn Executor>) -> CleanRoom {
+    pub(crate) async fn room(&self, executor: Arc<dyn Executor>) -> CleanRoom {
         self.room_with(executor, Arc::new(OpenDpNoise::default())).await
     }
 
-    pub async fn room_with(&self, executor: Arc<dyn Executor>, noise: Arc<dyn NoiseSource>) -> CleanRoom {
+    pub(crate) async fn room_with(&self, executor: Arc<dyn Executor>, noise: Arc<dyn NoiseSource>) -> CleanRoom {
         let ports = self.ports(self.log(), noise);
         CleanRoom::open(self.settings(), ports, bundle(), dataset(executor)).await.unwrap()
     }
 }
 
 /// The dataset of the test catalogue over any executor.
-pub fn dataset(executor: Arc<dyn Executor>) -> Dataset {
+pub(crate) fn dataset(executor: Arc<dyn Executor>) -> Dataset {
     let catalogue = catalogue();
     let span = Some(("2017-01-01".parse().unwrap(), "2017-12-31".parse().unwrap()));
     Dataset::new(schema_of(&catalogue), span, Digest::of(b"snapshot 1"), 1, executor).unwrap()
 }
 
 /// The sample agreement of the Complete Journey.
-pub fn bundle() -> Arc<Bundle> {
+pub(crate) fn bundle() -> Arc<Bundle> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../policy/bundles/complete-journey");
     Arc::new(Bundle::load(&path).unwrap())
 }
 
-pub fn analyst() -> Principal {
+pub(crate) fn analyst() -> Principal {
     Principal::local("ada".parse().unwrap(), "insights".parse().unwrap(), Role::Analyst)
 }
 
-pub fn question(sql: &str) -> Question {
+pub(crate) fn question(sql: &str) -> Question {
     Question::new(sql, "measurement".parse().unwrap())
 }
