@@ -10,7 +10,9 @@ use crate::ledger::{
     Balance, Charging, LedgerFailed, NewReuse, Record, RequestKey, Shortage, State, StoredAnswer,
 };
 use crate::noisy::NoisyMeasures;
-use crate::pipeline::{ChargedPlan, PrivacyPlan, failed_entry, receipt_shown, released_entry, remaining, reused_entry};
+use crate::pipeline::{
+    ChargedPlan, PrivacyPlan, failed_entry, receipt_shown, released_entry, remaining, reused_entry,
+};
 use crate::recover;
 use crate::release::Release;
 use crate::room::Inner;
@@ -77,7 +79,9 @@ async fn resume(inner: &Inner, plan: PrivacyPlan, record: Record) -> Result<Rele
             let mut blocks = plan.blocks.clone();
             blocks.sort();
             if !paid || blocks != record.blocks {
-                return Err(give_up(inner, &record.key, record.charge_entry.as_ref(), record.charge_index).await);
+                return Err(
+                    give_up(inner, &record.key, record.charge_entry.as_ref(), record.charge_index).await
+                );
             }
             let left = left_of(inner, &plan).await.map_err(|_| failed(&record.key))?;
             from_data(inner, plan, left, Some(&record)).await
@@ -200,7 +204,12 @@ async fn log_charge(
 }
 
 /// The charged question cannot be answered: the charge stays, the log says so, the caller learns no more.
-async fn give_up(inner: &Inner, key: &RequestKey, entry: Option<&audits::Entry>, index: Option<u64>) -> QueryError {
+async fn give_up(
+    inner: &Inner,
+    key: &RequestKey,
+    entry: Option<&audits::Entry>,
+    index: Option<u64>,
+) -> QueryError {
     if let Err(error) = inner.ledger.fail(key).await {
         ledger_down(error);
     }
@@ -217,7 +226,8 @@ async fn finish(inner: &Inner, key: &RequestKey) -> Result<Release, QueryError> 
     if record.state == State::Pending {
         let journal = inner.ports.journal.clone();
         let pending = record.clone();
-        let logged = tokio::task::spawn_blocking(move || recover::log_answer(journal.as_ref(), &pending)).await;
+        let logged =
+            tokio::task::spawn_blocking(move || recover::log_answer(journal.as_ref(), &pending)).await;
         let Ok(Ok(receipt)) = logged else { return Err(failed(key)) };
         let (tree_size, shown) = (receipt.tree_size, receipt_shown(receipt));
         let text = serde_json::to_string(&shown).map_err(|_| failed(key))?;
@@ -229,7 +239,8 @@ async fn finish(inner: &Inner, key: &RequestKey) -> Result<Release, QueryError> 
 
 /// A released answer as it is shown; `None` for anything else: no receipt, no result.
 pub(crate) fn release_of(record: &Record) -> Option<Release> {
-    let (State::Released, Some(answer), Some(receipt)) = (record.state, &record.answer, &record.receipt) else {
+    let (State::Released, Some(answer), Some(receipt)) = (record.state, &record.answer, &record.receipt)
+    else {
         return None;
     };
     Release::from_parts(&answer.body, answer.result, receipt)

@@ -61,7 +61,8 @@ impl CleanRoom {
         let names = blocks::all(dataset.span());
         let spent = self.inner.ledger.spent(&id, &names, principal.party()).await.map_err(ledger_down)?;
         let epsilon = |rho| shown_epsilon(privacy::epsilon_of(rho, agreement.split.conversion));
-        let price = privacy::rho_within(agreement.bundle.budgets().epsilon_default, agreement.split.conversion);
+        let price =
+            privacy::rho_within(agreement.bundle.budgets().epsilon_default, agreement.split.conversion);
         let blocks = names.into_iter().zip(spent).map(|(block, spent)| {
             let left = limits.left(&spent);
             BlockBalance {

@@ -95,7 +95,9 @@ pub(crate) fn span_of(catalogue: &Catalogue) -> Option<(Date, Date)> {
     let mut span: Option<(Date, Date)> = None;
     for table in catalogue.tables().iter().filter(|table| table.is_private()) {
         let Some(event_time) = &table.event_time else { continue };
-        let Some(vault::Domain::DateRange { first, last }) = table.column(event_time)?.domain else { return None };
+        let Some(vault::Domain::DateRange { first, last }) = table.column(event_time)?.domain else {
+            return None;
+        };
         span = Some(span.map_or((first, last), |(from, to)| (from.min(first), to.max(last))));
     }
     span
@@ -133,7 +135,11 @@ fn table_of(catalogue: &Catalogue, table: &vault::Table) -> sql::Table {
         foreign_keys: table
             .foreign_keys
             .iter()
-            .map(|fk| sql::ForeignKey { column: fk.column.clone(), table: fk.table.clone(), key: fk.key.clone() })
+            .map(|fk| sql::ForeignKey {
+                column: fk.column.clone(),
+                table: fk.table.clone(),
+                key: fk.key.clone(),
+            })
             .collect(),
     }
 }

@@ -27,7 +27,9 @@ pub enum QueryError {
         request_id: RequestId,
     },
     /// The question was charged and could not be answered. Nothing in this depends on data but that it happened.
-    #[error("the question was charged and could not be answered; its charge is kept; asking again with the same request id costs nothing")]
+    #[error(
+        "the question was charged and could not be answered; its charge is kept; asking again with the same request id costs nothing"
+    )]
     Failed {
         /// The key under which the charge is kept.
         request_id: RequestId,
@@ -68,7 +70,9 @@ pub struct Denial {
 
 /// A budget that does not suffice. Nothing was charged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the budget of block `{block}` does not suffice: the question costs ε {asked} and {left} is left; {way_out}")]
+#[error(
+    "the budget of block `{block}` does not suffice: the question costs ε {asked} and {left} is left; {way_out}"
+)]
 pub struct Exhaustion {
     /// The block with the least left.
     pub block: String,
@@ -128,7 +132,9 @@ pub enum StartRefused {
     #[error("the ledger cannot be opened: {0}")]
     Ledger(#[from] crate::ledger::LedgerFailed),
     /// The audit log knows a charge that the ledger lacks or holds differently: a backup of the ledger was restored.
-    #[error("the audit log knows the charge of request `{request}` by `{party}` (entry {index}) but the ledger does not: restore the ledger's newest copy, never an older one")]
+    #[error(
+        "the audit log knows the charge of request `{request}` by `{party}` (entry {index}) but the ledger does not: restore the ledger's newest copy, never an older one"
+    )]
     LedgerBehindLog {
         /// Position in the log.
         index: u64,
@@ -138,7 +144,9 @@ pub enum StartRefused {
         request: String,
     },
     /// The ledger holds a receipt for more entries than the log has: a backup of the log was restored.
-    #[error("the ledger holds a receipt for {receipt} entries but the audit log has {size}: restore the log's newest copy, never an older one")]
+    #[error(
+        "the ledger holds a receipt for {receipt} entries but the audit log has {size}: restore the log's newest copy, never an older one"
+    )]
     LogBehindLedger {
         /// Entries that a receipt names.
         receipt: u64,
@@ -146,7 +154,9 @@ pub enum StartRefused {
         size: u64,
     },
     /// The ledger's running totals are not the sums of its charges.
-    #[error("the ledger's accounts do not add up in block `{block}`: its file was changed by another program")]
+    #[error(
+        "the ledger's accounts do not add up in block `{block}`: its file was changed by another program"
+    )]
     Accounts {
         /// The block.
         block: String,

@@ -251,7 +251,12 @@ pub trait Ledger: Send + Sync {
     fn released<'a>(&'a self, party: &'a PartyId, release: &'a ReleaseId) -> Later<'a, Option<Record>>;
 
     /// What was spent of each block.
-    fn spent<'a>(&'a self, dataset: &'a DatasetId, blocks: &'a [String], party: &'a PartyId) -> Later<'a, Vec<Spent>>;
+    fn spent<'a>(
+        &'a self,
+        dataset: &'a DatasetId,
+        blocks: &'a [String],
+        party: &'a PartyId,
+    ) -> Later<'a, Vec<Spent>>;
 
     /// Requests that a crash may have left between two steps: charges without a place in the log, and pending answers.
     fn unfinished(&self) -> Later<'_, Vec<Record>>;

@@ -42,8 +42,8 @@ pub use error::{BudgetOf, Denial, Exhaustion, ParameterRefused, QueryError, Star
 pub use preview::{ExpectedError, Explanation, Pass, Preview};
 pub use question::Question;
 pub use release::{
-    BoundFrom, BoundShown, BudgetLeft, Cell, ChargeShown, Column, Figure, Key, NoisyValue, PolicyShown, ReceiptShown,
-    Release, Role, Row, Status, Suppressed,
+    BoundFrom, BoundShown, BudgetLeft, Cell, ChargeShown, Column, Figure, Key, NoisyValue, PolicyShown,
+    ReceiptShown, Release, Role, Row, Status, Suppressed,
 };
 pub use room::CleanRoom;
 pub use settings::{Ports, Settings};

@@ -33,7 +33,7 @@ mod publish;
 use identity::Principal;
 use ids::{Digest, MicroEpsilon, MicroRho, ReleaseId};
 use policy::Permit;
-use privacy::{BoundChoice, Cost, Design, DeltaSplit, Drawn, MeasurePlan};
+use privacy::{BoundChoice, Cost, DeltaSplit, Design, Drawn, MeasurePlan};
 
 use crate::catalogue::Dataset;
 use crate::ledger::{Balance, Limits, RequestKey};
@@ -43,8 +43,8 @@ use crate::release::BoundFrom;
 use crate::scan::{ScanPlan, Totals};
 
 pub(crate) use charge::{
-    permitted_entry,
-    denied_entry, failed_entry, preview_entry, receipt_shown, released_entry, remaining, reused_entry,
+    denied_entry, failed_entry, permitted_entry, preview_entry, receipt_shown, released_entry, remaining,
+    reused_entry,
 };
 pub(crate) use execute::Broken;
 pub(crate) use gate::Gated;

@@ -98,7 +98,11 @@ impl CleanRoom {
     ///
     /// # Errors
     /// As [`CleanRoom::preview`].
-    pub async fn explain(&self, principal: &Principal, question: Question) -> Result<Explanation, QueryError> {
+    pub async fn explain(
+        &self,
+        principal: &Principal,
+        question: Question,
+    ) -> Result<Explanation, QueryError> {
         let plan = self.plan(principal, question, Action::Preview).await?;
         let preview = self.previewed(&plan).await?;
         let passes = passes(&plan, &preview);
@@ -186,8 +190,12 @@ fn resolve_says(plan: &PrivacyPlan) -> Vec<String> {
     }
     for key in resolved.statement.keys() {
         says.push(match key {
-            KeySpec::Public { name, domain } => format!("key `{name}` is public: all {} values are answered", domain.len()),
-            KeySpec::Private { name, .. } => format!("key `{name}` is private: a value shows only past the threshold"),
+            KeySpec::Public { name, domain } => {
+                format!("key `{name}` is public: all {} values are answered", domain.len())
+            }
+            KeySpec::Private { name, .. } => {
+                format!("key `{name}` is private: a value shows only past the threshold")
+            }
         });
     }
     says.extend(resolved.statement.measures().iter().map(|measure| format!("measures {}", measure.name)));
@@ -221,8 +229,12 @@ fn plan_says(plan: &PrivacyPlan, preview: &Preview) -> Vec<String> {
     let mut says: Vec<String> = bounds.collect();
     says.push(match plan.floor {
         Floor::None => "no group is left out".to_owned(),
-        Floor::AtLeast { shoppers, .. } => format!("groups with fewer than {shoppers} noisy shoppers are left out"),
-        Floor::Above { shoppers, .. } => format!("groups with no more than {shoppers} noisy shoppers are left out"),
+        Floor::AtLeast { shoppers, .. } => {
+            format!("groups with fewer than {shoppers} noisy shoppers are left out")
+        }
+        Floor::Above { shoppers, .. } => {
+            format!("groups with no more than {shoppers} noisy shoppers are left out")
+        }
     });
     says
 }

@@ -95,8 +95,9 @@ async fn finish(
         let logged = tokio::task::spawn_blocking(move || log_answer(port.as_ref(), &pending)).await;
         let receipt = logged.map_err(|_| no_thread())?.map_err(log_failed)?;
         let (tree_size, shown) = (receipt.tree_size, receipt_shown(receipt));
-        let text = serde_json::to_string(&shown)
-            .map_err(|error| StartRefused::Log { reason: format!("its receipt cannot be written: {error}") })?;
+        let text = serde_json::to_string(&shown).map_err(|error| StartRefused::Log {
+            reason: format!("its receipt cannot be written: {error}"),
+        })?;
         ledger.release(&record.key, text, tree_size).await?;
     }
     Ok(())

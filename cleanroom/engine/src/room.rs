@@ -80,7 +80,11 @@ impl Inner {
     }
 
     /// Puts an entry on record from an async task.
-    pub(crate) async fn log(&self, entry: audits::Entry, body: Option<Vec<u8>>) -> Result<audits::Receipt, QueryError> {
+    pub(crate) async fn log(
+        &self,
+        entry: audits::Entry,
+        body: Option<Vec<u8>>,
+    ) -> Result<audits::Receipt, QueryError> {
         let journal = self.ports.journal.clone();
         let appended = tokio::task::spawn_blocking(move || journal.append(entry, body.as_deref())).await;
         match appended {
@@ -170,9 +174,18 @@ impl CleanRoom {
     /// When policy says no, or the party has no such release.
     pub async fn release(&self, principal: &Principal, id: &ReleaseId) -> Result<Release, QueryError> {
         let dataset = self.inner.dataset().schema().dataset.clone();
-        self.act(principal, Action::ReadRelease, &dataset, None, Digest::of_parts(&[b"read release", id.as_str().as_bytes()])).await?;
+        self.act(
+            principal,
+            Action::ReadRelease,
+            &dataset,
+            None,
+            Digest::of_parts(&[b"read release", id.as_str().as_bytes()]),
+        )
+        .await?;
         let found = self.inner.ledger.released(principal.party(), id).await.map_err(answer::ledger_down)?;
-        found.and_then(|record| answer::release_of(&record)).ok_or_else(|| QueryError::NoSuchRelease(id.clone()))
+        found
+            .and_then(|record| answer::release_of(&record))
+            .ok_or_else(|| QueryError::NoSuchRelease(id.clone()))
     }
 
     /// parse → resolve → gate → plan; a denial is logged.

@@ -4,12 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use ids::{DatasetId, Delta, Digest, MicroRho, PartyId, ReleaseId};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{
-    Balance, Charging, Later, Ledger, LedgerFailed, Limits, NewCharge, NewReuse, Record, RequestKey, Shortage, Spent,
-    State, StoredAnswer,
+    Balance, Charging, Later, Ledger, LedgerFailed, Limits, NewCharge, NewReuse, Record, RequestKey,
+    Shortage, Spent, State, StoredAnswer,
 };
 use crate::error::BudgetOf;
 
@@ -192,7 +194,12 @@ impl Ledger for SqliteLedger {
         })
     }
 
-    fn spent<'a>(&'a self, dataset: &'a DatasetId, blocks: &'a [String], party: &'a PartyId) -> Later<'a, Vec<Spent>> {
+    fn spent<'a>(
+        &'a self,
+        dataset: &'a DatasetId,
+        blocks: &'a [String],
+        party: &'a PartyId,
+    ) -> Later<'a, Vec<Spent>> {
         Box::pin(async move {
             let mut tx = self.begin().await?;
             let mut all = Vec::with_capacity(blocks.len());
@@ -254,7 +261,10 @@ impl Ledger for SqliteLedger {
 }
 
 /// The charge, within its transaction.
-async fn charge_in(tx: &mut Transaction<'static, Sqlite>, charge: &NewCharge) -> Result<Charging, LedgerFailed> {
+async fn charge_in(
+    tx: &mut Transaction<'static, Sqlite>,
+    charge: &NewCharge,
+) -> Result<Charging, LedgerFailed> {
     if let Some(existing) = find(tx, &charge.key).await? {
         return Ok(Charging::Existing(Box::new(existing)));
     }
@@ -292,7 +302,10 @@ fn short_of(limits: &Limits, spent: &Spent, rho: MicroRho, delta: Delta) -> Opti
 }
 
 /// Writes a charge that fits: the request, its blocks, and the accounts.
-async fn insert_charge(tx: &mut Transaction<'static, Sqlite>, charge: &NewCharge) -> Result<(), LedgerFailed> {
+async fn insert_charge(
+    tx: &mut Transaction<'static, Sqlite>,
+    charge: &NewCharge,
+) -> Result<(), LedgerFailed> {
     let (party, request) = (charge.key.party.as_str(), charge.key.request.as_str());
     let (rho, delta) = (stored(charge.rho.units())?, stored(charge.delta.units())?);
     sqlx::query(
@@ -338,7 +351,10 @@ async fn insert_charge(tx: &mut Transaction<'static, Sqlite>, charge: &NewCharge
 }
 
 /// A request with its blocks.
-async fn find(tx: &mut Transaction<'static, Sqlite>, key: &RequestKey) -> Result<Option<Record>, LedgerFailed> {
+async fn find(
+    tx: &mut Transaction<'static, Sqlite>,
+    key: &RequestKey,
+) -> Result<Option<Record>, LedgerFailed> {
     let row = sqlx::query("SELECT * FROM requests WHERE party = $1 AND request = $2")
         .bind(key.party.as_str())
         .bind(key.request.as_str())
@@ -349,7 +365,10 @@ async fn find(tx: &mut Transaction<'static, Sqlite>, key: &RequestKey) -> Result
     record(&row, blocks).map(Some)
 }
 
-async fn blocks_of(tx: &mut Transaction<'static, Sqlite>, key: &RequestKey) -> Result<Vec<String>, LedgerFailed> {
+async fn blocks_of(
+    tx: &mut Transaction<'static, Sqlite>,
+    key: &RequestKey,
+) -> Result<Vec<String>, LedgerFailed> {
     let rows = sqlx::query("SELECT block FROM charges WHERE party = $1 AND request = $2 ORDER BY block")
         .bind(key.party.as_str())
         .bind(key.request.as_str())

@@ -40,7 +40,8 @@ impl ChargedPlan {
         let mut choices = choose(plan, searches, norms)?;
         let mut bounds = Vec::with_capacity(plan.measures.len());
         for ((measure, drawn), choice) in plan.measures.iter().zip(before).zip(choices.drain(..)) {
-            let bound = choice.map(|choice| choice.bound).or_else(|| measure.design.fixed_bound()).ok_or(Broken)?;
+            let bound =
+                choice.map(|choice| choice.bound).or_else(|| measure.design.fixed_bound()).ok_or(Broken)?;
             bounds.push(Bounded { bound, choice, drawn });
         }
         let totals = scan.totals(&bounds.iter().map(|bounded| bounded.bound).collect::<Vec<_>>())?;
@@ -138,7 +139,10 @@ impl ExactAnswer {
 }
 
 /// Groups in a public order (by code, or by key) and one column of totals per measure.
-fn columns_of(totals: Totals, plan: &super::PrivacyPlan) -> Result<(Vec<Vec<StoredKey>>, Vec<Vec<i128>>), Broken> {
+fn columns_of(
+    totals: Totals,
+    plan: &super::PrivacyPlan,
+) -> Result<(Vec<Vec<StoredKey>>, Vec<Vec<i128>>), Broken> {
     let statement = &plan.permitted.resolved.statement;
     match totals {
         Totals::Public(columns) => {
@@ -186,7 +190,9 @@ fn reported(measure: &PlannedMeasure, report: &NoiseReport) -> NoisyMeasure {
         clipped_share: report.clipped_share,
         clipping: match report.clipping {
             Clipping::Impossible => Clipped::Nothing,
-            Clipping::MayExceed { bias_estimate, bias_upper: _ } => Clipped::MayExceed { estimate: bias_estimate },
+            Clipping::MayExceed { bias_estimate, bias_upper: _ } => {
+                Clipped::MayExceed { estimate: bias_estimate }
+            }
         },
     }
 }
@@ -203,7 +209,10 @@ fn groups_of(keys: Vec<Vec<StoredKey>>, noisy: &[Vec<i128>], floor: Floor) -> Ve
             Floor::None | Floor::AtLeast { .. } => true,
         };
         if shown {
-            groups.push(NoisyGroup { keys, values: noisy.iter().map(|column| value(column).to_string()).collect() });
+            groups.push(NoisyGroup {
+                keys,
+                values: noisy.iter().map(|column| value(column).to_string()).collect(),
+            });
         }
     }
     groups

@@ -42,7 +42,10 @@ impl ParsedQuery {
         let statement = statement.resolve(dataset.schema())?;
         let epsilon = question.epsilon.unwrap_or(epsilon_default);
         if epsilon == MicroEpsilon::ZERO {
-            return Err(QueryError::parameter("parameter.epsilon", "epsilon is 0: an answer costs at least 0.000001"));
+            return Err(QueryError::parameter(
+                "parameter.epsilon",
+                "epsilon is 0: an answer costs at least 0.000001",
+            ));
         }
         let fingerprint = fingerprint(&question, &statement, dataset, principal);
         Ok(ResolvedQuery {

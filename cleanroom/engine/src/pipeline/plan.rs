@@ -5,7 +5,7 @@
 //! bound: it is named by the question, follows from the groups, or is searched for privately within a public maximum.
 
 use ids::{ClauseId, Date, Digest, MicroEpsilon, RequestId};
-use privacy::{BoundSource, Design, DesignRequest, DeltaSplit, GroupSpace, MeasureDesign, MeasureKind};
+use privacy::{BoundSource, DeltaSplit, Design, DesignRequest, GroupSpace, MeasureDesign, MeasureKind};
 use sql::{KeySpec, MeasureSpec, StreamColumn};
 
 use super::{Floor, PermittedQuery, PlannedMeasure, PrivacyPlan};
@@ -57,10 +57,10 @@ impl PermittedQuery {
         let rho = privacy::rho_within(epsilon, terms.split.conversion);
         let space = self.group_space(&terms)?;
         let (specs, decided) = self.bounds(space)?;
-        let designs = specs.iter().zip(&decided).map(|(spec, decided)| MeasureDesign {
-            kind: kind_of(spec.kind),
-            bound: decided.source,
-        });
+        let designs = specs
+            .iter()
+            .zip(&decided)
+            .map(|(spec, decided)| MeasureDesign { kind: kind_of(spec.kind), bound: decided.source });
         let design = Design::new(DesignRequest { groups: space, measures: designs.collect(), rho })
             .map_err(|refused| QueryError::parameter(refused.code(), refused.to_string()))?;
         let measures = planned(&specs, &decided, &design);
@@ -90,9 +90,13 @@ impl PermittedQuery {
             return Ok(None);
         }
         let Some((first, last)) = self.resolved.dataset.span() else {
-            return Err(self.denied("the agreement limits the days that may be seen but the catalogue declares none", None));
+            return Err(self.denied(
+                "the agreement limits the days that may be seen but the catalogue declares none",
+                None,
+            ));
         };
-        let back = |day: Date, days: u32| day.plus_days(i32::try_from(days).unwrap_or(i32::MAX).saturating_neg());
+        let back =
+            |day: Date, days: u32| day.plus_days(i32::try_from(days).unwrap_or(i32::MAX).saturating_neg());
         let newest = back(last, obligations.lag_days);
         let oldest = obligations.lookback_days.map_or(first, |days| back(newest, days.saturating_sub(1)));
         Ok(Some((oldest.max(first), newest)))
@@ -121,7 +125,9 @@ impl PermittedQuery {
         let most = self.permit.obligations().epsilon_max;
         if self.resolved.epsilon > most {
             let nearest = format!("ask with an epsilon of at most {most}");
-            return Err(self.denied("the question costs more than the agreement allows for one", Some(nearest)));
+            return Err(
+                self.denied("the question costs more than the agreement allows for one", Some(nearest))
+            );
         }
         Ok(self.resolved.epsilon)
     }
@@ -143,7 +149,8 @@ impl PermittedQuery {
         let most = terms.settings.groups_max;
         let kappa = resolved.question.groups_max.unwrap_or(terms.settings.groups_default.min(most));
         if kappa == 0 || kappa > most {
-            let reason = format!("a shopper may count in 1 to {most} private groups but the question says {kappa}");
+            let reason =
+                format!("a shopper may count in 1 to {most} private groups but the question says {kappa}");
             return Err(QueryError::parameter("parameter.groups", reason));
         }
         let obligations = self.permit.obligations();
@@ -203,7 +210,8 @@ impl PermittedQuery {
         let filters: Vec<_> = self.permit.obligations().row_filters.iter().map(filter_of).collect();
         let stream = statement.stream_sql(&filters)?;
         let cells = |cells: u64| {
-            u32::try_from(cells).map_err(|_| QueryError::parameter("parameter.groups", "the question has too many groups"))
+            u32::try_from(cells)
+                .map_err(|_| QueryError::parameter("parameter.groups", "the question has too many groups"))
         };
         let groups = match space {
             GroupSpace::Public { cells: count } => Groups::Public { cells: cells(count)? },
@@ -270,7 +278,11 @@ fn is_all_shoppers(spec: &MeasureSpec) -> bool {
 
 /// What sql calls it.
 fn filter_of(filter: &policy::RowFilter) -> sql::RowFilter {
-    sql::RowFilter { table: filter.table.clone(), column: filter.column.clone(), allowed: filter.allowed.clone() }
+    sql::RowFilter {
+        table: filter.table.clone(),
+        column: filter.column.clone(),
+        allowed: filter.allowed.clone(),
+    }
 }
 
 /// Type of a private key.
@@ -308,7 +320,8 @@ fn bound_from(name: &str, text: &str, spec: &MeasureSpec) -> Result<Decided, Que
     };
     let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     let digits = format!("{whole}{fraction:0<decimals$}");
-    let shaped = !whole.is_empty() && fraction.len() <= decimals && digits.bytes().all(|b| b.is_ascii_digit());
+    let shaped =
+        !whole.is_empty() && fraction.len() <= decimals && digits.bytes().all(|b| b.is_ascii_digit());
     let units: u64 = if shaped { digits.parse().map_err(|_| bad())? } else { return Err(bad()) };
     if units == 0 || units > NORM_MAX {
         return Err(bad());
@@ -318,9 +331,12 @@ fn bound_from(name: &str, text: &str, spec: &MeasureSpec) -> Result<Decided, Que
 
 /// The bound of a measure for which the question names none.
 fn default_bound(spec: &MeasureSpec, space: GroupSpace) -> Decided {
-    let searched = |max: u64| Decided { source: BoundSource::Search { max }, from: BoundFrom::PrivateHistogram };
+    let searched =
+        |max: u64| Decided { source: BoundSource::Search { max }, from: BoundFrom::PrivateHistogram };
     match (spec.kind, space) {
-        (sql::MeasureKind::Units, GroupSpace::Public { cells }) if cells > INHERENT_CELLS_MAX => searched(cells),
+        (sql::MeasureKind::Units, GroupSpace::Public { cells }) if cells > INHERENT_CELLS_MAX => {
+            searched(cells)
+        }
         (sql::MeasureKind::Units, _) => Decided { source: BoundSource::Inherent, from: BoundFrom::Inherent },
         (sql::MeasureKind::Rows, _) => searched(ROWS_PER_SHOPPER_MAX),
         (sql::MeasureKind::Sum { .. }, _) => {
@@ -332,19 +348,21 @@ fn default_bound(spec: &MeasureSpec, space: GroupSpace) -> Decided {
 /// The measures as they are reported. Where keys are private the design may have added one or made one inherent.
 fn planned(specs: &[MeasureSpec], decided: &[Decided], design: &Design) -> Vec<PlannedMeasure> {
     let selects = design.key_selection();
-    let measures = design.measures().iter().enumerate().map(|(position, plan)| match specs.get(position).zip(decided.get(position)) {
-        Some((spec, decided)) => PlannedMeasure {
-            name: spec.name.clone(),
-            decimals: decimals(spec),
-            from: if selects == Some(position) { BoundFrom::Inherent } else { decided.from },
-            design: *plan,
-        },
-        None => PlannedMeasure {
-            name: SHOPPERS.to_owned(),
-            decimals: 0,
-            from: BoundFrom::Inherent,
-            design: *plan,
-        },
+    let measures = design.measures().iter().enumerate().map(|(position, plan)| {
+        match specs.get(position).zip(decided.get(position)) {
+            Some((spec, decided)) => PlannedMeasure {
+                name: spec.name.clone(),
+                decimals: decimals(spec),
+                from: if selects == Some(position) { BoundFrom::Inherent } else { decided.from },
+                design: *plan,
+            },
+            None => PlannedMeasure {
+                name: SHOPPERS.to_owned(),
+                decimals: 0,
+                from: BoundFrom::Inherent,
+                design: *plan,
+            },
+        }
     });
     measures.collect()
 }

@@ -7,8 +7,8 @@ use super::{ChargedPlan, Floor, NoisyAnswer, PrivacyPlan};
 use crate::ledger::{Balance, StoredAnswer};
 use crate::noisy::{Clipped, NoisyMeasure, NoisyMeasures};
 use crate::release::{
-    BoundShown, BudgetLeft, Cell, ChargeShown, Column, Figure, Key, NoisyValue, PolicyShown, Role, Row, Status,
-    Suppressed, Unreceipted, shown_epsilon, shown_rho,
+    BoundShown, BudgetLeft, Cell, ChargeShown, Column, Figure, Key, NoisyValue, PolicyShown, Role, Row,
+    Status, Suppressed, Unreceipted, shown_epsilon, shown_rho,
 };
 
 /// An answer with everything but its log receipt.
@@ -149,7 +149,8 @@ pub(crate) fn column_shown(column: &sql::OutColumn) -> Column {
 fn rows_of(out: OutTable) -> Vec<Row> {
     let OutTable { columns, rows } = out;
     let row = |cells: Vec<OutCell>| {
-        let cells = columns.iter().zip(cells).map(|(column, cell)| (column.name.clone(), cell_shown(column, cell)));
+        let cells =
+            columns.iter().zip(cells).map(|(column, cell)| (column.name.clone(), cell_shown(column, cell)));
         Row(cells.collect())
     };
     rows.into_iter().map(row).collect()
@@ -176,7 +177,8 @@ fn key_shown(key: KeyValue) -> Key {
 /// fraction of one would cost more than a per cent of coverage.
 fn value_shown(column: &sql::OutColumn, number: OutNumber) -> NoisyValue {
     let counts = matches!(column.unit, Some("shoppers" | "rows"));
-    let outwards = |end: Option<f64>, round: fn(f64) -> f64| end.map(|end| if counts { round(end) } else { end });
+    let outwards =
+        |end: Option<f64>, round: fn(f64) -> f64| end.map(|end| if counts { round(end) } else { end });
     let figure = |value: Option<f64>| value.filter(|value| value.is_finite()).map(Figure);
     NoisyValue {
         value: figure(number.value),
@@ -228,5 +230,7 @@ fn clipping_note(measure: &NoisyMeasure, estimate: Option<f64>) -> String {
     let amount = estimate.map_or_else(String::new, |estimate| {
         format!("; over all groups together it takes away about {:.2}", estimate / measure.unit())
     });
-    format!("`{name}`: contributions beyond {clip} per shopper were cut, which may exceed the interval{share}{amount}")
+    format!(
+        "`{name}`: contributions beyond {clip} per shopper were cut, which may exceed the interval{share}{amount}"
+    )
 }

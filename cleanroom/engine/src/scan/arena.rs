@@ -70,10 +70,12 @@ impl Arena {
     /// Every shopper, in order of arrival.
     pub(super) fn shoppers(&self) -> impl Iterator<Item = Shopper<'_>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        self.units
-            .iter()
-            .zip(starts.zip(&self.ends))
-            .map(|(&unit, (from, &to))| Shopper { unit, arena: self, from, to })
+        self.units.iter().zip(starts.zip(&self.ends)).map(|(&unit, (from, &to))| Shopper {
+            unit,
+            arena: self,
+            from,
+            to,
+        })
     }
 }
 
@@ -83,7 +85,8 @@ impl Shopper<'_> {
         groups.clear();
         vector.clear();
         let kept = self.arena.groups.get(self.from..self.to).unwrap_or_default();
-        let values = self.arena.lanes.get(lane).and_then(|lane| lane.get(self.from..self.to)).unwrap_or_default();
+        let values =
+            self.arena.lanes.get(lane).and_then(|lane| lane.get(self.from..self.to)).unwrap_or_default();
         let units = self.arena.kinds.get(lane).copied().flatten().is_some_and(|measure| measure.is_units());
         for (&group, &value) in kept.iter().zip(values) {
             if value != 0 || !units {

@@ -259,12 +259,7 @@ impl<'a> Fold<'a> {
     /// Completes the last shopper and hands out what was found.
     pub(super) fn finish(mut self) -> Folded {
         self.complete();
-        Folded {
-            sums: self.sums,
-            histograms: self.histograms,
-            arena: self.arena.finish(),
-            tags: self.tags,
-        }
+        Folded { sums: self.sums, histograms: self.histograms, arena: self.arena.finish(), tags: self.tags }
     }
 }
 
@@ -342,7 +337,13 @@ fn add_run(
 }
 
 /// The vector of one measure over the kept groups; for distinct shoppers only the groups they count in.
-pub(super) fn collect(measure: &ScanMeasure, lane: &[i64], kept: &[u32], groups: &mut Vec<u32>, vector: &mut Vec<i64>) {
+pub(super) fn collect(
+    measure: &ScanMeasure,
+    lane: &[i64],
+    kept: &[u32],
+    groups: &mut Vec<u32>,
+    vector: &mut Vec<i64>,
+) {
     groups.clear();
     vector.clear();
     for &group in kept {

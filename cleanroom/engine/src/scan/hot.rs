@@ -139,7 +139,8 @@ struct Part {
 
 impl Scan for HotScan<'_> {
     fn norms(&mut self) -> Result<Vec<(usize, NormHistogram)>, ScanFailed> {
-        let actions: Vec<Action> = self.plan.measures.iter().map(|measure| first_pass(measure.bounding)).collect();
+        let actions: Vec<Action> =
+            self.plan.measures.iter().map(|measure| first_pass(measure.bounding)).collect();
         self.parts = self.run(&actions)?;
         let mut norms = Vec::new();
         for (measure, action) in actions.iter().enumerate() {
@@ -220,7 +221,8 @@ impl HotScan<'_> {
             consents: source.consents().bitmap(&self.plan.purpose),
             order: self.plan.selection.order(),
             kappa,
-            arena_bytes_max: self.executor.arena_bytes_max / (self.executor.workers * RANGES_PER_WORKER as usize),
+            arena_bytes_max: self.executor.arena_bytes_max
+                / (self.executor.workers * RANGES_PER_WORKER as usize),
         };
         let (count, width) = self.ranges();
         let next = AtomicU32::new(0);
@@ -302,9 +304,17 @@ impl HotScan<'_> {
 }
 
 /// Folds one range; if its shoppers do not come in order, reads it again and sorts it first.
-fn fold_range(plan: &ScanPlan, rules: Rules<'_>, feed: &mut dyn Feed, lo: u32, hi: u32) -> Result<Part, ScanFailed> {
+fn fold_range(
+    plan: &ScanPlan,
+    rules: Rules<'_>,
+    feed: &mut dyn Feed,
+    lo: u32,
+    hi: u32,
+) -> Result<Part, ScanFailed> {
     match fold_clustered(plan, rules, feed, lo, hi) {
-        Err(Stop(FoldFailed::NotClustered)) => fold_gathered(plan, rules, feed, lo, hi).map_err(|_| ScanFailed),
+        Err(Stop(FoldFailed::NotClustered)) => {
+            fold_gathered(plan, rules, feed, lo, hi).map_err(|_| ScanFailed)
+        }
         other => other.map_err(|_| ScanFailed),
     }
 }
@@ -318,7 +328,13 @@ fn fold_for<'r>(plan: &ScanPlan, rules: Rules<'r>) -> Fold<'r> {
     Fold::new(rules, cells)
 }
 
-fn fold_clustered(plan: &ScanPlan, rules: Rules<'_>, feed: &mut dyn Feed, lo: u32, hi: u32) -> Result<Part, Stop> {
+fn fold_clustered(
+    plan: &ScanPlan,
+    rules: Rules<'_>,
+    feed: &mut dyn Feed,
+    lo: u32,
+    hi: u32,
+) -> Result<Part, Stop> {
     let mut reader = Reader::new(plan);
     let mut fold = fold_for(plan, rules);
     let mut known = 0;
@@ -333,7 +349,13 @@ fn fold_clustered(plan: &ScanPlan, rules: Rules<'_>, feed: &mut dyn Feed, lo: u3
     Ok(Part { folded: fold.finish(), groups: reader.into_groups() })
 }
 
-fn fold_gathered(plan: &ScanPlan, rules: Rules<'_>, feed: &mut dyn Feed, lo: u32, hi: u32) -> Result<Part, Stop> {
+fn fold_gathered(
+    plan: &ScanPlan,
+    rules: Rules<'_>,
+    feed: &mut dyn Feed,
+    lo: u32,
+    hi: u32,
+) -> Result<Part, Stop> {
     let mut reader = Reader::new(plan);
     let mut gathered = Gathered::default();
     feed.stream(&plan.statement, lo, hi, &mut |batch| {

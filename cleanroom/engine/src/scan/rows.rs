@@ -164,7 +164,11 @@ impl Block {
 
 /// The column itself, or a cast of it; what does not fit becomes NULL, which contributes nothing.
 fn as_type(column: &arrow::array::ArrayRef, ty: &DataType) -> Result<arrow::array::ArrayRef, FoldFailed> {
-    if column.data_type() == ty { Ok(column.clone()) } else { cast(column, ty).map_err(|_| FoldFailed::Broken) }
+    if column.data_type() == ty {
+        Ok(column.clone())
+    } else {
+        cast(column, ty).map_err(|_| FoldFailed::Broken)
+    }
 }
 
 /// The codes of public keys: NULL becomes negative, no column means one group.
@@ -209,7 +213,9 @@ fn value_of(column: &arrow::array::ArrayRef, row: usize) -> KeyValue {
     } else if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
         KeyValue::Int(numbers.value(row))
     } else {
-        column.as_string_opt::<i32>().map_or(KeyValue::Null, |texts| KeyValue::Text(texts.value(row).to_owned()))
+        column
+            .as_string_opt::<i32>()
+            .map_or(KeyValue::Null, |texts| KeyValue::Text(texts.value(row).to_owned()))
     }
 }
 
@@ -234,7 +240,8 @@ impl Gathered {
         self.units.extend_from_slice(rows.units);
         self.codes.extend_from_slice(rows.codes);
         if self.values.is_empty() {
-            self.values.extend(rows.values.iter().map(|values| values.as_ref().map(|_| Gathering::default())));
+            self.values
+                .extend(rows.values.iter().map(|values| values.as_ref().map(|_| Gathering::default())));
         }
         for (kept, values) in self.values.iter_mut().zip(&rows.values) {
             if let (Some(kept), Some(values)) = (kept, values) {
@@ -273,9 +280,10 @@ pub(super) struct Sorted {
 impl Sorted {
     /// All of them.
     pub(super) fn rows(&self) -> Rows<'_> {
-        let values = self.values.iter().map(|kept| {
-            kept.as_ref().map(|(numbers, nulls)| Values { numbers, nulls: Some(nulls) })
-        });
+        let values = self
+            .values
+            .iter()
+            .map(|kept| kept.as_ref().map(|(numbers, nulls)| Values { numbers, nulls: Some(nulls) }));
         Rows { units: &self.units, codes: &self.codes, values: values.collect() }
     }
 }

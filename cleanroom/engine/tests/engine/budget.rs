@@ -13,7 +13,8 @@ use crate::house::{Data, House, Memory, analyst, bundle, question};
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sum_of_charges_never_exceeds_the_grant_when_64_analysts_race_for_the_last_of_a_budget() {
     let house = House::new();
-    let room = Arc::new(house.room(Arc::new(HotExecutor::new(Memory::of(&Data::random(9, 60), true), 1))).await);
+    let room =
+        Arc::new(house.room(Arc::new(HotExecutor::new(Memory::of(&Data::random(9, 60), true), 1))).await);
     let split = DeltaSplit::halves(bundle().budgets().delta);
     let price = privacy::rho_within(MicroEpsilon::from_units(4_000_000), split.conversion).units();
     let grant = privacy::rho_within(bundle().budgets().block_cap, split.conversion).units();
@@ -50,7 +51,10 @@ async fn sum_of_charges_never_exceeds_the_grant_when_64_analysts_race_for_the_la
     let blocks: Vec<String> = ["2017-Q1", "2017-Q4"].map(str::to_owned).to_vec();
     let spent = ledger.spent(&"complete-journey".parse().unwrap(), &blocks, analyst().party()).await.unwrap();
     for spent in spent {
-        assert!(spent.all.units() <= grant && spent.all.units() == fits as u64 * price, "{spent:?} of {grant}");
+        assert!(
+            spent.all.units() <= grant && spent.all.units() == fits as u64 * price,
+            "{spent:?} of {grant}"
+        );
     }
     assert_eq!(ledger.crooked_block().await.unwrap(), None);
 }
@@ -60,7 +64,8 @@ async fn an_exhausted_budget_says_what_is_left_and_a_repeated_question_is_still_
     let house = House::new();
     let room = house.room(Arc::new(HotExecutor::new(Memory::of(&Data::random(10, 60), true), 1))).await;
     let ask = |number: u32, epsilon| {
-        let mut asked = question(&format!("SELECT COUNT(*) AS n FROM transactions WHERE quantity <> {number}"));
+        let mut asked =
+            question(&format!("SELECT COUNT(*) AS n FROM transactions WHERE quantity <> {number}"));
         asked.bounds.insert("COUNT(*)".to_owned(), "100".to_owned());
         asked.epsilon = Some(MicroEpsilon::from_units(epsilon));
         asked

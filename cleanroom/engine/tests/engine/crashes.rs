@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use audits::{Entry, Kind, Logged, Receipt};
 use engine::journal::{Journal, JournalFailed};
 use engine::ledger::{
-    Charging, Later, Ledger, LedgerFailed, NewCharge, NewReuse, Record, RequestKey, Spent, SqliteLedger, State,
-    StoredAnswer,
+    Charging, Later, Ledger, LedgerFailed, NewCharge, NewReuse, Record, RequestKey, Spent, SqliteLedger,
+    State, StoredAnswer,
 };
 use engine::scan::{Executor, HotExecutor, Scan, ScanFailed, ScanPlan};
 use engine::{CleanRoom, QueryError, Question, StartRefused};
@@ -128,7 +128,12 @@ impl Ledger for Mortal<SqliteLedger> {
     fn released<'a>(&'a self, party: &'a PartyId, release: &'a ReleaseId) -> Later<'a, Option<Record>> {
         self.read(self.0.released(party, release))
     }
-    fn spent<'a>(&'a self, dataset: &'a DatasetId, blocks: &'a [String], party: &'a PartyId) -> Later<'a, Vec<Spent>> {
+    fn spent<'a>(
+        &'a self,
+        dataset: &'a DatasetId,
+        blocks: &'a [String],
+        party: &'a PartyId,
+    ) -> Later<'a, Vec<Spent>> {
         self.read(self.0.spent(dataset, blocks, party))
     }
     fn unfinished(&self) -> Later<'_, Vec<Record>> {
@@ -163,7 +168,8 @@ impl NoiseSource for Mortal<OpenDpNoise> {
 }
 
 fn asked() -> Question {
-    let mut asked = question("SELECT COUNT(DISTINCT household_id) AS n, SUM(sales_value) AS s FROM transactions");
+    let mut asked =
+        question("SELECT COUNT(DISTINCT household_id) AS n, SUM(sales_value) AS s FROM transactions");
     asked.request_id = Some("crash-1".parse().unwrap());
     asked
 }
@@ -208,7 +214,10 @@ async fn sum_of_charges_never_exceeds_the_grant_under_every_interleaving_crash_a
             let house = House::new();
             let fuse = Fuse::new(i64::try_from(survived).unwrap(), persists);
             let outcome = dying(&house, &memory, &fuse).await;
-            assert!(outcome.is_err(), "no result without its last step ({survived} of {effects}, {persists})");
+            assert!(
+                outcome.is_err(),
+                "no result without its last step ({survived} of {effects}, {persists})"
+            );
             after_the_crash(&house, &memory, price, &format!("{survived} of {effects}, {persists}")).await;
         }
     }
@@ -226,7 +235,11 @@ async fn after_the_crash(house: &House, memory: &Arc<Memory>, price: u64, case: 
         let all = log.entries(0..log.size()).unwrap();
         all.iter().filter(|logged| logged.entry.kind == Kind::QueryPermitted).count()
     };
-    assert_eq!(charges(&log), usize::from(before > 0), "{case}: the log knows the ledger's charges after the start");
+    assert_eq!(
+        charges(&log),
+        usize::from(before > 0),
+        "{case}: the log knows the ledger's charges after the start"
+    );
     let again = room.ask(&analyst(), asked()).await;
     assert_eq!(spent(house).await, price, "{case}: charged exactly once in the end");
     assert_eq!(charges(&log), 1, "{case}: logged exactly once");
@@ -245,7 +258,9 @@ async fn after_the_crash(house: &House, memory: &Arc<Memory>, price: u64, case: 
             assert_eq!(log.find_result(&release.result), Some(release.receipt.index), "{case}");
         }
         // It had already been given up, with its charge, before the process died.
-        Err(QueryError::Failed { .. }) => assert_eq!((record.state, answers(&log)), (State::Failed, 0), "{case}"),
+        Err(QueryError::Failed { .. }) => {
+            assert_eq!((record.state, answers(&log)), (State::Failed, 0), "{case}")
+        }
         Err(other) => panic!("{case}: {other}"),
     }
 }

@@ -100,7 +100,11 @@ async fn before_noise_the_engine_equals_plain_duckdb_to_the_last_unit() {
                 }
                 Bound::Norm(norm) => {
                     let value = values[measure];
-                    assert_eq!(totals[measure], totals_of(&by(value), 5, *norm), "seed {seed}: {value} at {norm}");
+                    assert_eq!(
+                        totals[measure],
+                        totals_of(&by(value), 5, *norm),
+                        "seed {seed}: {value} at {norm}"
+                    );
                 }
             }
         }
@@ -126,8 +130,9 @@ async fn with_private_keys_no_shopper_counts_in_more_groups_than_allowed() {
         let (recorder, seen) = Recorder::over(HotExecutor::new(memory.clone(), workers));
         let room = House::new();
         let room = room.room_with(recorder, Arc::new(NoNoise)).await;
-        let mut asked =
-            question("SELECT store_id, COUNT(DISTINCT household_id) AS n FROM transactions GROUP BY store_id");
+        let mut asked = question(
+            "SELECT store_id, COUNT(DISTINCT household_id) AS n FROM transactions GROUP BY store_id",
+        );
         asked.groups_max = Some(3);
         room.ask(&analyst(), asked).await.unwrap();
         let mut seen = seen.lock().unwrap();
@@ -144,7 +149,8 @@ async fn with_private_keys_no_shopper_counts_in_more_groups_than_allowed() {
         let total: i128 = groups.values().map(|sums| sums[0]).sum();
         assert_eq!(total, i128::from(sum[0][0].unwrap()), "each shopper in exactly min(3, stores) groups");
         let stores: Vec<_> = groups.keys().collect();
-        let all: Vec<GroupKey> = (0..7).map(|s| GroupKey { code: 0, values: vec![KeyValue::Int(s)] }).collect();
+        let all: Vec<GroupKey> =
+            (0..7).map(|s| GroupKey { code: 0, values: vec![KeyValue::Int(s)] }).collect();
         assert_eq!(stores, all.iter().collect::<Vec<_>>());
     }
 }
@@ -173,7 +179,8 @@ async fn on_the_complete_journey_the_engine_equals_plain_duckdb_to_the_last_unit
     for workers in [1, 2] {
         let (recorder, seen) = Recorder::over(HotExecutor::new(hot.clone(), workers));
         let over = Dataset::over(hot.clone(), workers).unwrap();
-        let set = Dataset::new(over.schema().clone(), over.span(), over.snapshot(), over.consent_epoch(), recorder);
+        let set =
+            Dataset::new(over.schema().clone(), over.span(), over.snapshot(), over.consent_epoch(), recorder);
         let house = House::new();
         let room = house.room_with(Arc::new(HotExecutor::new(hot.clone(), 1)), Arc::new(NoNoise)).await;
         room.replace_dataset(set.unwrap());

@@ -188,7 +188,9 @@ fn append_lines(database: &Connection, data: &Data, clustered: bool) {
         let Line { unit, store, basket, product, quantity, cents, discount, day } = line;
         let week = i64::from((day - 17_167) / 7 + 1);
         let time = format!("{} 10:00:00", Date::from_days(*day));
-        let row = duckdb::params![unit, store, basket, product, quantity, cents, discount, 0_i64, 0_i64, week, time];
+        let row = duckdb::params![
+            unit, store, basket, product, quantity, cents, discount, 0_i64, 0_i64, week, time
+        ];
         appender.append_row(row).unwrap();
     }
     appender.flush().unwrap();
@@ -211,14 +213,20 @@ fn tables(data: &Data) -> String {
     for product in 0..PRODUCTS {
         let department = (product % 4) as usize;
         let name = DEPARTMENTS[department];
-        let _ = write!(sql, "({product}, 1, '{name}', {department}, 'National', 0, NULL, NULL, NULL, NULL, NULL),");
+        let _ = write!(
+            sql,
+            "({product}, 1, '{name}', {department}, 'National', 0, NULL, NULL, NULL, NULL, NULL),"
+        );
     }
     sql.pop();
     if !data.ages.is_empty() {
         sql.push_str(";\nINSERT INTO demographics VALUES ");
         for (unit, age) in &data.ages {
             let name = AGES[*age];
-            let _ = write!(sql, "({unit}, '{name}', {age}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),");
+            let _ = write!(
+                sql,
+                "({unit}, '{name}', {age}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),"
+            );
         }
         sql.pop();
     }
@@ -309,7 +317,8 @@ impl Scan for RecordedScan<'_> {
             let engine::scan::Bounding::Search(max) = self.maxima[*measure] else { panic!("not searched") };
             let mut copy = NormHistogram::up_to(max);
             copy.merge(histogram);
-            let scale = Scale::calibrated(privacy::Sensitivity::ONE, ids::MicroRho::from_units(1_000_000)).unwrap();
+            let scale =
+                Scale::calibrated(privacy::Sensitivity::ONE, ids::MicroRho::from_units(1_000_000)).unwrap();
             let zeros = privacy::draw(&NoNoise, &scale, copy.buckets()).unwrap();
             exact.push(copy.with_noise(zeros).unwrap().counts().to_vec());
         }
@@ -356,7 +365,16 @@ impl House {
         let entropy = SystemEntropy::new();
         let key = LogKey::generate(&entropy).unwrap();
         let house = Self { folder, clock, log_key: *key.to_bytes(), body_key: [9; 32] };
-        drop(Log::create(house.config(), key, house.body_key(), Arc::new(house.clock.clone()), Arc::new(entropy)).unwrap());
+        drop(
+            Log::create(
+                house.config(),
+                key,
+                house.body_key(),
+                Arc::new(house.clock.clone()),
+                Arc::new(entropy),
+            )
+            .unwrap(),
+        );
         house
     }
 
@@ -365,7 +383,11 @@ impl House {
     }
 
     fn config(&self) -> LogConfig {
-        LogConfig { dir: self.path("log"), head_path: self.path("log-head"), origin: "test.example/log".to_owned() }
+        LogConfig {
+            dir: self.path("log"),
+            head_path: self.path("log-head"),
+            origin: "test.example/log".to_owned(),
+        }
     }
 
     fn body_key(&self) -> BodyKey {
@@ -376,7 +398,9 @@ impl House {
     pub(crate) fn log(&self) -> Arc<Log> {
         let key = LogKey::from_bytes(self.log_key);
         let entropy = Arc::new(SystemEntropy::new());
-        Arc::new(Log::open(self.config(), key, self.body_key(), Arc::new(self.clock.clone()), entropy).unwrap())
+        Arc::new(
+            Log::open(self.config(), key, self.body_key(), Arc::new(self.clock.clone()), entropy).unwrap(),
+        )
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -398,7 +422,11 @@ impl House {
         self.room_with(executor, Arc::new(OpenDpNoise::default())).await
     }
 
-    pub(crate) async fn room_with(&self, executor: Arc<dyn Executor>, noise: Arc<dyn NoiseSource>) -> CleanRoom {
+    pub(crate) async fn room_with(
+        &self,
+        executor: Arc<dyn Executor>,
+        noise: Arc<dyn NoiseSource>,
+    ) -> CleanRoom {
         let ports = self.ports(self.log(), noise);
         CleanRoom::open(self.settings(), ports, bundle(), dataset(executor)).await.unwrap()
     }

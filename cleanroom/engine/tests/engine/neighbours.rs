@@ -40,7 +40,9 @@ fn columns(one: &Totals, other: &Totals) -> Vec<(Vec<i128>, Vec<i128>)> {
         (Totals::Public(one), Totals::Public(other)) => {
             assert_eq!(one.len(), other.len());
             let pairs = one.iter().cloned().zip(other.iter().cloned());
-            pairs.inspect(|(one, other)| assert_eq!(one.len(), other.len(), "the same public groups")).collect()
+            pairs
+                .inspect(|(one, other)| assert_eq!(one.len(), other.len(), "the same public groups"))
+                .collect()
         }
         (Totals::Private(one), Totals::Private(other)) => {
             let keys: std::collections::BTreeSet<_> = one.keys().chain(other.keys()).collect();
@@ -68,7 +70,8 @@ async fn neighbouring_datasets_differ_by_no_more_than_the_declared_sensitivity()
         let sql = QUERIES[case % QUERIES.len()];
         let data = Data::random(rng.next(), 25 + rng.below(30) as u32);
         // Half of the time the shopper with the most rows: the hardest neighbour.
-        let busiest = (0..data.units).max_by_key(|unit| data.lines.iter().filter(|line| line.unit == *unit).count());
+        let busiest =
+            (0..data.units).max_by_key(|unit| data.lines.iter().filter(|line| line.unit == *unit).count());
         let gone = if case % 2 == 0 { busiest.unwrap() } else { rng.below(u64::from(data.units)) as u32 };
         let neighbour = data.without(gone);
 
@@ -77,7 +80,8 @@ async fn neighbouring_datasets_differ_by_no_more_than_the_declared_sensitivity()
         let ask = |executor: Arc<dyn Executor>, side: u8| {
             let known = dataset(executor.clone());
             let snapshot = ids::Digest::of(format!("{case} {side}").as_bytes());
-            let set = engine::Dataset::new(known.schema().clone(), known.span(), snapshot, 1, executor).unwrap();
+            let set =
+                engine::Dataset::new(known.schema().clone(), known.span(), snapshot, 1, executor).unwrap();
             room.replace_dataset(set);
             let mut asked = question(sql);
             // Small, so that all cases fit into one budget.

@@ -71,7 +71,9 @@ async fn a_denial_names_the_rule_and_is_logged_and_nothing_is_charged() {
                JOIN products ON transactions.product_id = products.product_id GROUP BY manufacturer_id";
     for (who, sql) in [(analyst(), sql), (stranger(), "SELECT COUNT(*) FROM transactions")] {
         let before = log.size();
-        let Err(QueryError::Denied(denial)) = room.ask(&who, question(sql)).await else { panic!("not denied") };
+        let Err(QueryError::Denied(denial)) = room.ask(&who, question(sql)).await else {
+            panic!("not denied")
+        };
         assert!(!denial.clauses.is_empty() && !denial.reason.is_empty());
         let logged = log.entry(denial.log_index).unwrap();
         assert!(denial.log_index >= before);
@@ -131,7 +133,11 @@ async fn one_idempotency_key_charges_once_and_belongs_to_one_question() {
     asked.request_id = Some("key-1".parse().unwrap());
     let first = room.ask(&analyst(), asked.clone()).await.unwrap();
     let spent = room.budget(&analyst()).await.unwrap();
-    assert_eq!(room.ask(&analyst(), asked.clone()).await.unwrap(), first, "the same release, to the last byte");
+    assert_eq!(
+        room.ask(&analyst(), asked.clone()).await.unwrap(),
+        first,
+        "the same release, to the last byte"
+    );
     assert_eq!(room.release(&analyst(), &first.release_id).await.unwrap(), first);
     let mut other = question("SELECT COUNT(*) AS n FROM transactions");
     other.request_id.clone_from(&asked.request_id);
@@ -147,18 +153,23 @@ async fn a_shopper_who_withdrew_consent_contributes_to_nothing() {
     let memory = Memory::of(&data, true);
     let (recorder, seen) = Recorder::over(HotExecutor::new(memory.clone(), 2));
     let room = house.room_with(recorder, Arc::new(NoNoise)).await;
-    let release = room.ask(&analyst(), question("SELECT COUNT(DISTINCT household_id) AS n FROM transactions")).await;
-    let truth = memory.plain("SELECT count(DISTINCT unit_ix) FROM transactions WHERE unit_ix % 3 <> 0")[0][0].unwrap();
+    let release =
+        room.ask(&analyst(), question("SELECT COUNT(DISTINCT household_id) AS n FROM transactions")).await;
+    let truth = memory.plain("SELECT count(DISTINCT unit_ix) FROM transactions WHERE unit_ix % 3 <> 0")[0][0]
+        .unwrap();
     assert_eq!(release.unwrap().rows[0].value("n").unwrap().value.unwrap().0, truth as f64);
 
     // All withdrew: the next question sees nobody, and costs the same.
     data.withdrawn = (0..800).collect();
-    let nobody = Arc::new(Recorder { executor: HotExecutor::new(Memory::of(&data, true), 2), seen: seen.clone() });
+    let nobody =
+        Arc::new(Recorder { executor: HotExecutor::new(Memory::of(&data, true), 2), seen: seen.clone() });
     let known = dataset(nobody.clone());
     room.replace_dataset(
         engine::Dataset::new(known.schema().clone(), known.span(), known.snapshot(), 2, nobody).unwrap(),
     );
-    room.ask(&analyst(), question("SELECT COUNT(DISTINCT household_id) AS n FROM transactions")).await.unwrap();
+    room.ask(&analyst(), question("SELECT COUNT(DISTINCT household_id) AS n FROM transactions"))
+        .await
+        .unwrap();
     let seen = seen.lock().unwrap();
     assert!(matches!(seen.totals.last().unwrap(), engine::scan::Totals::Public(sums) if sums[0] == [0]));
 }
@@ -173,9 +184,10 @@ async fn preview_and_explain_read_no_data() {
     room.replace_dataset(dataset(Arc::new(HotExecutor::new(Memory::of(&empty, true), 2))));
     assert_eq!(room.explain(&analyst(), question(BY_DEPARTMENT)).await.unwrap(), full);
     assert!(seen.lock().unwrap().plans.is_empty(), "no scan was begun");
-    assert_eq!(full.passes.iter().map(|pass| pass.step.as_str()).collect::<Vec<_>>(), [
-        "parse", "resolve", "gate", "plan", "charge", "execute", "noise", "publish"
-    ]);
+    assert_eq!(
+        full.passes.iter().map(|pass| pass.step.as_str()).collect::<Vec<_>>(),
+        ["parse", "resolve", "gate", "plan", "charge", "execute", "noise", "publish"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +215,9 @@ async fn parameters_that_do_not_fit_are_refused_with_a_way_out() {
         asked.bounds.insert(name.to_owned(), bound.to_owned());
         asked
     };
-    for (name, bound) in [("sales_value", "0"), ("sales_value", "-3"), ("sales_value", "1.234"), ("salary", "10")] {
+    for (name, bound) in
+        [("sales_value", "0"), ("sales_value", "-3"), ("sales_value", "1.234"), ("salary", "10")]
+    {
         let error = room.ask(&analyst(), with(name, bound)).await.unwrap_err();
         assert_eq!(error.code(), "parameter.bounds", "{name} {bound}: {error}");
     }
@@ -214,4 +228,3 @@ async fn parameters_that_do_not_fit_are_refused_with_a_way_out() {
     nothing.epsilon = Some(MicroEpsilon::ZERO);
     assert_eq!(room.ask(&analyst(), nothing).await.unwrap_err().code(), "parameter.epsilon");
 }
-

@@ -37,7 +37,11 @@ fn speed_of_20_million_lines_of_500_thousand_shoppers() {
     let statement = "SELECT unit_ix, code AS g, cents AS m1 FROM wide JOIN shelf USING (product_id) \
                      WHERE unit_ix >= $1 AND unit_ix < $2";
     for (workers, search) in [(1, false), (2, false), (2, true)] {
-        let sum = if search { Bounding::Search(Bound::Norm(1 << 40)) } else { Bounding::Fixed(Bound::Norm(20_000)) };
+        let sum = if search {
+            Bounding::Search(Bound::Norm(1 << 40))
+        } else {
+            Bounding::Fixed(Bound::Norm(20_000))
+        };
         let plan = ScanPlan {
             statement: statement.to_owned(),
             columns: vec![StreamColumn::Unit, StreamColumn::Group, StreamColumn::Measure(1)],

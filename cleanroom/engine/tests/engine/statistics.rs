@@ -14,8 +14,11 @@ const RELEASES: usize = 400;
 fn questions() -> Vec<Question> {
     let sums = "SELECT SUM(sales_value) AS v FROM transactions WHERE quantity > 0";
     let asked = [
-        ("SELECT department, COUNT(DISTINCT household_id) AS v FROM transactions JOIN products \
-          ON transactions.product_id = products.product_id GROUP BY department", None),
+        (
+            "SELECT department, COUNT(DISTINCT household_id) AS v FROM transactions JOIN products \
+          ON transactions.product_id = products.product_id GROUP BY department",
+            None,
+        ),
         ("SELECT COUNT(*) AS v FROM transactions", Some(("COUNT(*)", "100000"))),
         (sums, Some(("sales_value", "10000.00"))),
     ];
@@ -49,10 +52,12 @@ async fn over_400_releases_of_three_queries_the_interval_covers_the_truth_as_oft
             let release = room.ask(&analyst(), asked.clone()).await.unwrap();
             for row in &truth.rows {
                 let key = row.0.first().map(|(_, key)| key.clone());
-                let same = release.rows.iter().find(|other| {
-                    row.0.len() == 1 || other.0.first().map(|(_, key)| key) == key.as_ref()
-                });
-                let (value, noisy) = (row.value("v").unwrap().value.unwrap().0, same.unwrap().value("v").unwrap());
+                let same = release
+                    .rows
+                    .iter()
+                    .find(|other| row.0.len() == 1 || other.0.first().map(|(_, key)| key) == key.as_ref());
+                let (value, noisy) =
+                    (row.value("v").unwrap().value.unwrap().0, same.unwrap().value("v").unwrap());
                 cells += 1;
                 covered += usize::from(noisy.low.unwrap().0 <= value && value <= noisy.high.unwrap().0);
             }
@@ -61,6 +66,9 @@ async fn over_400_releases_of_three_queries_the_interval_covers_the_truth_as_oft
         let slack = 4.9 * (n * 0.95 * 0.05).sqrt();
         println!("{covered} of {cells} covered: {:.4} [{}]", covered as f64 / n, asked.sql);
         assert!(covered as f64 >= 0.95 * n - slack, "{covered} of {cells}");
-        assert!(covered as f64 <= 0.965 * n + slack, "{covered} of {cells}: intervals are wider than they say");
+        assert!(
+            covered as f64 <= 0.965 * n + slack,
+            "{covered} of {cells}: intervals are wider than they say"
+        );
     }
 }
