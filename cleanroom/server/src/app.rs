@@ -44,10 +44,10 @@ impl App {
     /// # Errors
     ///
     /// Whatever is missing, locked, changed or put back, named with its file and the way out.
-    pub async fn open(home: &Home) -> Result<Self, Failure> {
+    pub async fn open(home: &Home, progress: &dyn vault::Progress) -> Result<Self, Failure> {
         home.must_exist()?;
         let lock = home.lock()?;
-        Self::open_locked(home, lock).await
+        Self::open_locked(home, lock, progress).await
     }
 
     /// As [`App::open`], for whoever holds the lock already.
@@ -55,7 +55,11 @@ impl App {
     /// # Errors
     ///
     /// As [`App::open`].
-    pub async fn open_locked(home: &Home, lock: HomeLock) -> Result<Self, Failure> {
+    pub async fn open_locked(
+        home: &Home,
+        lock: HomeLock,
+        progress: &dyn vault::Progress,
+    ) -> Result<Self, Failure> {
         let config = Config::load(&home.config())?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
@@ -63,7 +67,7 @@ impl App {
         let log = Arc::new(open_log(home, &config)?);
         let vault = open_vault(home)?;
         record_snapshot(&log, &vault)?;
-        let hot = unseal(&vault, &config)?;
+        let hot = unseal(&vault, &config, progress)?;
         drop(vault);
 
         let settings = Settings {
@@ -253,10 +257,10 @@ pub fn record_snapshot(log: &Log, vault: &Vault) -> Result<(), Failure> {
     log.append(entry, None).map(drop).map_err(|why| failed(why.to_string()))
 }
 
-fn unseal(vault: &Vault, config: &Config) -> Result<Arc<HotStore>, Failure> {
+fn unseal(vault: &Vault, config: &Config, progress: &dyn vault::Progress) -> Result<Arc<HotStore>, Failure> {
     let settings =
         HotStoreConfig { memory_bytes_max: config.engine.memory_bytes_max, threads: config.engine.threads };
-    let hot = HotStore::unseal(vault, settings);
+    let hot = HotStore::unseal_with(vault, &settings, progress);
     hot.map(Arc::new).map_err(|why| broken(why.code(), "cannot unseal the tables into memory", &why))
 }
 

@@ -155,8 +155,10 @@ impl Home {
         match fs::read_dir(&self.root) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(taken(&error.to_string())),
-            Ok(entries) if entries.count() == 0 => Ok(()),
-            Ok(_) => Err(taken("the folder exists and is not empty")),
+            Ok(mut entries) => match entries.next() {
+                None => Ok(()),
+                Some(_) => Err(taken("the folder exists and is not empty")),
+            },
         }
     }
 

@@ -16,7 +16,7 @@ use crate::refusals::broken;
 /// # Errors
 ///
 /// No randomness, or a file that exists already.
-pub fn make_all(home: &Home, entropy: &dyn Entropy) -> Result<(), Failure> {
+pub(crate) fn make_all(home: &Home, entropy: &dyn Entropy) -> Result<(), Failure> {
     private_folder(&home.keys())?;
     let no_entropy = |why: ids::EntropyFailed| broken("entropy", "cannot make a key", &why);
     let root =
@@ -34,7 +34,7 @@ pub fn make_all(home: &Home, entropy: &dyn Entropy) -> Result<(), Failure> {
 /// # Errors
 ///
 /// A missing or malformed file, or one that others may read.
-pub fn root_key(home: &Home) -> Result<RootKey, Failure> {
+pub(crate) fn root_key(home: &Home) -> Result<RootKey, Failure> {
     drop(read_secret(&home.root_key())?);
     RootKey::from_file(&home.root_key())
         .map_err(|why| broken(why.code(), "cannot use the root key", &why).at(home.root_key().display()))
@@ -45,7 +45,7 @@ pub fn root_key(home: &Home) -> Result<RootKey, Failure> {
 /// # Errors
 ///
 /// A missing file, one that others may read, or not 32 bytes.
-pub fn log_keys(home: &Home) -> Result<(LogKey, BodyKey), Failure> {
+pub(crate) fn log_keys(home: &Home) -> Result<(LogKey, BodyKey), Failure> {
     let seed = |path: std::path::PathBuf| -> Result<Zeroizing<[u8; 32]>, Failure> {
         let bytes = read_secret(&path)?;
         <[u8; 32]>::try_from(bytes.as_slice()).map(Zeroizing::new).map_err(|_| {
@@ -60,7 +60,7 @@ pub fn log_keys(home: &Home) -> Result<(LogKey, BodyKey), Failure> {
 /// # Errors
 ///
 /// A life longer than `tokens.lifetime_seconds_max`.
-pub fn issue(
+pub(crate) fn issue(
     issuer: &LocalIssuer,
     config: &Config,
     principal: &Principal,

@@ -67,7 +67,7 @@ fn verdict(error: &QueryError) -> Verdict {
 }
 
 /// An error of the pipeline for the command line.
-pub fn for_people(error: &QueryError) -> Failure {
+pub(crate) fn for_people(error: &QueryError) -> Failure {
     let verdict = verdict(error);
     let failure = match error {
         QueryError::Refused(refusal) => {
@@ -104,7 +104,7 @@ pub fn for_people(error: &QueryError) -> Failure {
 }
 
 /// An error of the pipeline for an HTTP client.
-pub fn for_clients(error: &QueryError) -> Problem {
+pub(crate) fn for_clients(error: &QueryError) -> Problem {
     let verdict = verdict(error);
     let problem = Problem::new(verdict.status, error.code(), error.to_string());
     let problem = match error {
@@ -132,6 +132,6 @@ pub fn for_clients(error: &QueryError) -> Problem {
 }
 
 /// Anything else that goes wrong on this machine, with its causes.
-pub fn broken(code: &str, what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
+pub(crate) fn broken(code: &str, what: &str, error: &(dyn std::error::Error + 'static)) -> Failure {
     Failure::failed(code, what, chain(error))
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::output::{Align, Document, Grid, number, share};
 
 /// An answer: one line per row, every number with its 95 % interval.
-pub fn release(release: &Release) -> Document {
+pub(crate) fn release(release: &Release) -> Document {
     Document {
         json: serde_json::to_value(release).unwrap_or_default(),
         grid: release_grid(release),
@@ -101,7 +101,7 @@ fn release_footer(release: &Release) -> Vec<String> {
 }
 
 /// Where a bound comes from and what it cut, in one line.
-pub fn bound_text(bound: &engine::BoundShown) -> String {
+pub(crate) fn bound_text(bound: &engine::BoundShown) -> String {
     let clip = number(bound.clip.0, 2);
     let clip = clip.trim_end_matches('0').trim_end_matches('.');
     let source = match bound.source {
@@ -116,7 +116,7 @@ pub fn bound_text(bound: &engine::BoundShown) -> String {
 }
 
 /// A few blocks by name, many as a range.
-pub fn blocks_text(blocks: &[String]) -> String {
+pub(crate) fn blocks_text(blocks: &[String]) -> String {
     match blocks {
         [] => "no block".to_owned(),
         [one] => one.clone(),
@@ -125,7 +125,7 @@ pub fn blocks_text(blocks: &[String]) -> String {
 }
 
 /// An explanation: what each pass found and decided.
-pub fn explanation(explanation: &Explanation) -> Document {
+pub(crate) fn explanation(explanation: &Explanation) -> Document {
     let preview = &explanation.preview;
     let mut grid = Grid::new([
         ("measure", Align::Left),
@@ -177,7 +177,7 @@ pub fn explanation(explanation: &Explanation) -> Document {
 }
 
 /// What a party has left.
-pub fn budget(statement: &BudgetStatement) -> Document {
+pub(crate) fn budget(statement: &BudgetStatement) -> Document {
     let mut grid = Grid::new([
         ("block", Align::Left),
         ("quota ε", Align::Right),
@@ -208,7 +208,7 @@ pub fn budget(statement: &BudgetStatement) -> Document {
 }
 
 /// What may be known about the tables: never how many rows they have.
-pub fn catalogue(catalogue: &crate::catalogue::CatalogueView) -> Document {
+pub(crate) fn catalogue(catalogue: &crate::catalogue::CatalogueView) -> Document {
     let mut grid = Grid::new([
         ("table", Align::Left),
         ("column", Align::Left),

@@ -17,7 +17,7 @@ const BUNDLES: &[(&str, &[File])] = include!(concat!(env!("OUT_DIR"), "/bundles.
 /// # Errors
 ///
 /// No sample of that name, or the operating system refused.
-pub fn write(name: &str, folder: &Path) -> Result<(), Failure> {
+pub(crate) fn write(name: &str, folder: &Path) -> Result<(), Failure> {
     let found = BUNDLES.iter().find(|(bundle, _)| *bundle == name);
     let (_, files) = found.ok_or_else(|| {
         Failure::failed("sample_unknown", "there is no such sample agreement", format!("`{name}`"))

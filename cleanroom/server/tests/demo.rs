@@ -23,7 +23,7 @@ fn the_story_is_told_to_its_end_and_every_step_checks_itself() {
     let story = String::from_utf8(output.stdout).unwrap();
     for part in [
         "What was sealed",
-        "exact (owner only)",
+        "exact (owner)",
         "The same question again",
         "free: the noise of",
         "clause JV-2.4",

@@ -34,7 +34,7 @@ struct Answer {
 
 impl Api {
     async fn over(room: Room) -> Self {
-        let app = Arc::new(App::open(&Home::at(room.home.clone())).await.unwrap());
+        let app = Arc::new(App::open(&Home::at(room.home.clone()), &vault::Quiet).await.unwrap());
         let issuer =
             LocalIssuer::from_pkcs8(&std::fs::read(room.home.join("keys/token.key")).unwrap()).unwrap();
         Self { room, router: router(&Service::new(app)), issuer }
@@ -294,7 +294,7 @@ async fn explain_and_preview_are_the_same_on_an_empty_vault_with_the_same_catalo
     for sql in questions {
         let of = |room: &Room| {
             let output = room.run(&["--format=json", "explain", "--party=retailer", sql]);
-            (output.status.code(), String::from_utf8(output.stdout).unwrap(), common::stderr(&output))
+            (output.status.code(), String::from_utf8(output.stdout.clone()).unwrap(), common::stderr(&output))
         };
         assert_eq!(of(&full), of(&empty), "{sql}");
     }

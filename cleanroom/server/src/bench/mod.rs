@@ -131,7 +131,7 @@ fn seal(
         .map_err(|why: ids::NameRefused| broken("bench", "cannot name the retailer", &why))?;
     crate::init::init(home, &catalogue, &policy, retailer)?;
     let config = Config::load(&home.config())?;
-    let bar = Bar::new(screen.format());
+    let bar = Bar::new(screen.format(), "sealing");
     let options = IngestOptions { threads: usize::from(words.threads), ..IngestOptions::default() };
     let start = Instant::now();
     let report = load(home, &config, &data, &options, &bar)?;
@@ -158,7 +158,7 @@ fn unseal(
     figures: &mut Vec<Figure>,
 ) -> Result<HotStore, Failure> {
     let vault = crate::app::open_vault(home)?;
-    let bar = Bar::new(screen.format());
+    let bar = Bar::new(screen.format(), "unsealing");
     let settings = HotStoreConfig { memory_bytes_max: 64 << 30, threads: usize::from(words.threads) };
     let start = Instant::now();
     let hot = HotStore::unseal_with(&vault, &settings, &bar)

@@ -130,7 +130,7 @@ async fn inside(home: &Home, lock: HomeLock) -> Vec<Check> {
     let mut checks = vec![check("vault manifest", vault)];
     if sealed {
         // Opening reads and authenticates every part, compares ledger and log, and finishes what a crash left open.
-        let opened = App::open_locked(home, lock).await;
+        let opened = App::open_locked(home, lock, &vault::Quiet).await;
         checks.push(check(
             "parts, ledger and log",
             opened.map(|app| format!("agree; {} shoppers unsealed", grouped(i128::from(app.hot().units())))),

@@ -27,7 +27,7 @@ pub(super) fn run(home: &Home, words: &Ingest, screen: &mut Screen) -> Result<()
         threads: config.engine.threads,
         ..IngestOptions::default()
     };
-    let bar = Bar::new(screen.format());
+    let bar = Bar::new(screen.format(), "sealing");
     let report = load(home, &config, &words.source, &options, &bar)?;
     bar.finish();
     screen.show(&document(&report))
@@ -179,15 +179,16 @@ pub(crate) fn document(report: &IngestReport) -> Document {
 #[derive(Debug)]
 pub(crate) struct Bar {
     format: Format,
+    doing: &'static str,
     shown: Mutex<Option<Progress>>,
     total: Mutex<Option<u64>>,
     read: AtomicU64,
 }
 
 impl Bar {
-    /// A bar for this kind of output.
-    pub(crate) const fn new(format: Format) -> Self {
-        Self { format, shown: Mutex::new(None), total: Mutex::new(None), read: AtomicU64::new(0) }
+    /// A bar for this kind of output and work, such as `sealing`.
+    pub(crate) const fn new(format: Format, doing: &'static str) -> Self {
+        Self { format, doing, shown: Mutex::new(None), total: Mutex::new(None), read: AtomicU64::new(0) }
     }
 
     /// Removes it.
@@ -203,7 +204,7 @@ impl vault::Progress for Bar {
         self.read.store(0, Ordering::Relaxed);
         if let (Ok(mut shown), Ok(mut total)) = (self.shown.lock(), self.total.lock()) {
             *total = rows;
-            *shown = Some(Progress::start(self.format, &format!("sealing {table}"), "rows", rows));
+            *shown = Some(Progress::start(self.format, &format!("{} {table}", self.doing), "rows", rows));
         }
     }
 

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::home::Home;
-use crate::output::{Document, Format, Progress, Screen};
+use crate::output::{Document, Format, Screen};
 
 /// Parses the process's arguments, runs the command, prints a failure to standard error and gives the exit code.
 pub fn main() -> ExitCode {
@@ -130,9 +130,9 @@ fn make_token(home: &Home, token: &Token, screen: &mut Screen) -> Result<(), Fai
 
 /// Opens a home, with a spinner while the tables are unsealed.
 pub(crate) async fn open(home: &Home, format: Format) -> Result<App, Failure> {
-    let progress = Progress::start(format, "opening the vault", "", None);
-    let app = App::open(home).await;
-    progress.finish();
+    let bar = Bar::new(format, "unsealing");
+    let app = App::open(home, &bar).await;
+    bar.finish();
     app
 }
 

@@ -43,7 +43,7 @@ pub(super) fn compare(asked: &Asked, release: &Release, exact: &Exact) -> Compar
     for (column, _) in &asked.truth.measures {
         columns.push((column.clone(), Align::Right));
         columns.push(("95 % interval".to_owned(), Align::Right));
-        columns.push(("exact (owner only)".to_owned(), Align::Right));
+        columns.push(("exact (owner)".to_owned(), Align::Right));
         columns.push((String::new(), Align::Left));
     }
     let mut made =
@@ -72,7 +72,7 @@ pub(super) fn compare(asked: &Asked, release: &Release, exact: &Exact) -> Compar
             cells.push(shown(value.value));
             cells.push(format!("{} … {}", shown(value.low), shown(value.high)));
             cells.push(number(truth, 0));
-            cells.push(mark(release, verdict));
+            cells.push(mark(verdict).to_owned());
             rows.push(json!({
                 "key": key, "column": column, "value": value, "exact": truth,
                 "verdict": match verdict {
@@ -106,20 +106,19 @@ fn says_clipping(release: &Release, _column: &str) -> bool {
     release.bounds.iter().any(|bound| bound.source != BoundFrom::Inherent && bound.clipped_share.is_some())
 }
 
-fn mark(release: &Release, verdict: Verdict) -> String {
+const fn mark(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Inside => "✓".to_owned(),
-        Verdict::Outside => "outside (1 in 20 may be)".to_owned(),
-        Verdict::Clipped => {
-            let cut = release
-                .bounds
-                .iter()
-                .filter_map(|bound| bound.clipped_share)
-                .map(|cut| cut.0)
-                .fold(0.0, f64::max);
-            format!("clipped: {} of shoppers cut", share(cut.clamp(0.0, 1.0)))
-        }
+        Verdict::Inside => "✓",
+        Verdict::Outside => "✗",
+        Verdict::Clipped => "clipped",
     }
+}
+
+/// The largest noisy share of shoppers that were cut, if the answer says so.
+pub(super) fn clipped_share(release: &Release) -> String {
+    let cut =
+        release.bounds.iter().filter_map(|bound| bound.clipped_share).map(|cut| cut.0).fold(0.0, f64::max);
+    share(cut.clamp(0.0, 1.0))
 }
 
 /// The most figures out of `total` that may lie outside a correct 95 % interval: the binomial tail beyond it is below

@@ -157,9 +157,10 @@ fn first_asker(bundle: &Bundle) -> Result<PartyId, Failure> {
 }
 
 fn seal(home: &Home, folder: &Path, teller: &Teller<'_>) -> Result<IngestReport, Failure> {
+    let _lock = home.lock()?;
     let config = Config::load(&home.config())?;
     let options = IngestOptions { threads: config.engine.threads, ..IngestOptions::default() };
-    let bar = Bar::new(teller.format());
+    let bar = Bar::new(teller.format(), "sealing");
     let report = load(home, &config, folder, &options, &bar);
     bar.finish();
     report

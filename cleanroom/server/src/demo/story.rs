@@ -8,7 +8,7 @@ use identity::{Principal, Role};
 use ids::{PartyId, PurposeId};
 use serde_json::{Value, json};
 
-use super::compare::{compare, outside_max};
+use super::compare::{clipped_share, compare, outside_max};
 use super::data::Prepared;
 use super::owner;
 use super::script::{Asked, Measure, Script};
@@ -195,14 +195,18 @@ impl Story<'_> {
             document.json = json!({ "release": release, "owner_only": compared.json });
             document.grid = compared.grid.clone();
             let mut verdict = format!(
-                "  owner    {} of {} figures lie in their interval",
+                "  owner    {} of {} figures lie in their interval (✓)",
                 compared.inside,
                 compared.total()
             );
+            if compared.outside > 0 {
+                verdict.push_str(&format!("; {} do not (✗), as one in twenty may", compared.outside));
+            }
             if compared.clipped > 0 {
                 verdict.push_str(&format!(
-                    "; of {} the answer itself says that clipping may exceed it",
-                    compared.clipped
+                    "; of {} the answer itself says that clipping may exceed it: {} of shoppers cut",
+                    compared.clipped,
+                    clipped_share(&release)
                 ));
             }
             if facts.is_some() && super::facts::knows(asked) {

@@ -1,6 +1,11 @@
 //! A small clean room for the tests: its own catalogue, a few hundred shoppers, the sample agreement.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
-#![allow(dead_code, clippy::allow_attributes, reason = "every test binary uses its own part of this module")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::allow_attributes,
+    reason = "every test binary uses its own part of this module"
+)]
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
