@@ -82,6 +82,9 @@ impl ColumnView {
     /// How the column can be grouped by, in a few words.
     pub fn keys_text(&self) -> String {
         match &self.domain {
+            DomainView::Range { .. } if self.ty == ColumnType::Timestamp.word() => {
+                "public, by day, month …".to_owned()
+            }
             DomainView::Values { count, .. } => format!("public, {count} values"),
             DomainView::Range { first, last } => format!("public, {first} to {last}"),
             DomainView::UnitKey => "unit key".to_owned(),

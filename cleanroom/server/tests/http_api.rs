@@ -213,7 +213,7 @@ async fn the_catalogue_shows_no_count_and_no_direct_identifier_and_the_look_is_l
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
     assert!(!answer.text.contains("phone"), "{}", answer.text);
     assert!(!answer.text.contains(&common::SHOPPERS.to_string()), "{}", answer.text);
-    assert_eq!(answer.json["tables"].as_array().unwrap().len(), 3);
+    assert_eq!(answer.json["tables"].as_array().unwrap().len(), 5);
     drop(api.router);
     let entries = api.room.json(&["audit", "show", "--last", "1"]);
     assert_eq!(entries[0]["kind"], "catalogue-read", "{entries}");

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::encryption::decrypt::FileDecryptionProperties;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use vault::Vault;
 
 use crate::failure::Failure;
@@ -61,7 +61,10 @@ fn read(path: &std::path::Path, options: ArrowReaderOptions) -> Result<Vec<Recor
     reader.collect::<Result<_, _>>().map_err(|why| failed(why.to_string()))
 }
 
-/// Writes the same rows with the same compression, encodings and row groups, but no seal.
+/// Rows the vault's encoder takes at a time, which sets the size of pages.
+const WRITE_BATCH_ROWS: usize = 8192;
+
+/// Writes the same rows as the vault does, with the compression and row groups of the sealed part, but no seal.
 fn write_like(
     sealed: &std::path::Path,
     options: &ArrowReaderOptions,
@@ -72,40 +75,22 @@ fn write_like(
     let file = File::open(sealed).map_err(|why| failed(why.to_string()))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options.clone())
         .map_err(|why| failed(why.to_string()))?;
-    let mut properties = WriterProperties::builder();
-    if let Some(group) = builder.metadata().row_groups().first() {
-        properties = properties
-            .set_max_row_group_row_count(usize::try_from(group.num_rows()).ok().filter(|&rows| rows > 0));
-        for column in group.columns() {
-            let dictionary = column.dictionary_page_offset().is_some();
-            properties = properties
-                .set_column_compression(column.column_path().clone(), column.compression())
-                .set_column_dictionary_enabled(column.column_path().clone(), dictionary);
-            if !dictionary
-                && let Some(encoding) = column.encodings().find(|encoding| is_value_encoding(*encoding))
-            {
-                properties = properties.set_column_encoding(column.column_path().clone(), encoding);
-            }
-        }
-    }
+    let group =
+        builder.metadata().row_groups().first().ok_or_else(|| failed("the part is empty".to_owned()))?;
+    let column = group.columns().first().ok_or_else(|| failed("the part has no column".to_owned()))?;
+    let properties = WriterProperties::builder()
+        .set_compression(column.compression())
+        .set_max_row_group_row_count(usize::try_from(group.num_rows()).ok().filter(|&rows| rows > 0))
+        .set_write_batch_size(WRITE_BATCH_ROWS)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true)
+        .build();
     let twin = File::create_new(path).map_err(|why| failed(why.to_string()))?;
     let schema = builder.schema().clone();
-    let mut writer = ArrowWriter::try_new(twin, schema, Some(properties.build()))
-        .map_err(|why| failed(why.to_string()))?;
+    let mut writer =
+        ArrowWriter::try_new(twin, schema, Some(properties)).map_err(|why| failed(why.to_string()))?;
     for batch in batches {
         writer.write(batch).map_err(|why| failed(why.to_string()))?;
     }
     writer.close().map(drop).map_err(|why| failed(why.to_string()))
-}
-
-/// Encodings of values, as opposed to those of levels.
-fn is_value_encoding(encoding: parquet::basic::Encoding) -> bool {
-    use parquet::basic::Encoding;
-    matches!(
-        encoding,
-        Encoding::DELTA_BINARY_PACKED
-            | Encoding::DELTA_BYTE_ARRAY
-            | Encoding::DELTA_LENGTH_BYTE_ARRAY
-            | Encoding::BYTE_STREAM_SPLIT
-    )
 }

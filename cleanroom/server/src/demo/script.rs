@@ -10,8 +10,6 @@ pub(super) struct Script {
     pub(super) title: String,
     /// The party that asks.
     pub(super) asker: PartyId,
-    /// What one of the counted units is called.
-    pub(super) units: &'static str,
     /// Questions that are answered.
     pub(super) questions: Vec<Asked>,
     /// A question that the agreement denies.
@@ -115,7 +113,6 @@ pub(super) fn retail() -> Result<Script, ids::NameRefused> {
     Ok(Script {
         title: "a grocery retailer with a joint-venture partner and five suppliers".to_owned(),
         asker: party("brand-nord")?,
-        units: "shoppers",
         questions: vec![
             asked(
                 "How many shoppers buy in my categories?",
@@ -197,7 +194,6 @@ pub(super) fn complete_journey() -> Result<Script, ids::NameRefused> {
     Ok(Script {
         title: "The Complete Journey: one year of a grocery chain's loyalty households".to_owned(),
         asker: party("insights")?,
-        units: "households",
         questions: vec![
             asked(
                 "How many households bought anything?",
@@ -282,7 +278,6 @@ pub(super) fn of_catalogue(catalogue: &Catalogue, asker: PartyId) -> Option<Scri
     }
     Some(Script {
         title: format!("your own dataset `{}`", catalogue.dataset()),
-        units: "units",
         questions,
         denied: Denied {
             title: "Somebody wants one very exact answer".to_owned(),

@@ -32,8 +32,30 @@ kind = "public"
 key = ["product_id"]
 columns = [
   { name = "product_id", type = "id", domain = [1, 2, 3, 4] },
-  { name = "category", type = "text", domain = ["Milk", "Bread"] },
+  { name = "category", type = "text", domain = ["Milk", "Yoghurt", "Bread"] },
   { name = "department", type = "text", domain = ["Dairy", "Bakery"] },
+]
+
+# Named by the agreement's row filters; no test needs rows of them.
+[[table]]
+name = "campaigns"
+kind = "public"
+key = ["campaign_id"]
+optional = true
+columns = [
+  { name = "campaign_id", type = "text", domain = ["spring"] },
+  { name = "brand", type = "text", domain = ["Nord", "Lumi"] },
+]
+
+[[table]]
+name = "baskets"
+kind = "private"
+unit = "card_id"
+optional = true
+columns = [
+  { name = "basket_id", type = "id" },
+  { name = "card_id", type = "text" },
+  { name = "channel", type = "text", domain = ["offline", "online"] },
 ]
 
 [[table]]
