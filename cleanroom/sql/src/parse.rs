@@ -39,7 +39,8 @@ impl ParsedQuery {
     /// # Errors
     /// Everything that is not on the allow-list.
     pub fn resolve(&self, schema: &Schema) -> Result<ResolvedQuery, Refusal> {
-        ResolvedQuery::new(schema, &self.query).map_err(|fault| fault.into_refusal(&self.text))
+        let place = self.query.body.span();
+        ResolvedQuery::new(schema, &self.query).map_err(|fault| fault.or_at(place).into_refusal(&self.text))
     }
 }
 
