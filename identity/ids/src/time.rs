@@ -82,7 +82,11 @@ impl Date {
     /// Year, month (1–12) and day of month (1–31).
     pub fn ymd(self) -> (i32, u32, u32) {
         use chrono::Datelike;
-        let day = NaiveDate::from_epoch_days(self.0).unwrap_or(if self.0 < 0 { NaiveDate::MIN } else { NaiveDate::MAX });
+        let day = NaiveDate::from_epoch_days(self.0).unwrap_or(if self.0 < 0 {
+            NaiveDate::MIN
+        } else {
+            NaiveDate::MAX
+        });
         (day.year(), day.month(), day.day())
     }
 
@@ -176,7 +180,9 @@ mod tests {
 
     #[test]
     fn prints_and_parses_days() {
-        for (text, days) in [("1970-01-01", 0), ("1969-12-31", -1), ("2017-02-28", 17_225), ("2000-02-29", 11_016)] {
+        for (text, days) in
+            [("1970-01-01", 0), ("1969-12-31", -1), ("2017-02-28", 17_225), ("2000-02-29", 11_016)]
+        {
             assert_eq!(text.parse(), Ok(Date::from_days(days)));
             assert_eq!(Date::from_days(days).to_string(), text);
         }

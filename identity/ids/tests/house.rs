@@ -17,10 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["identity", "ids"]),
     ("vault", &["identity", "ids"]),
     ("engine", &["policy", "sql", "privacy", "vault", "audits", "identity", "ids"]),
-    (
-        "server",
-        &["ids", "identity", "audits", "policy", "sql", "privacy", "vault", "engine", "synth"],
-    ),
+    ("server", &["ids", "identity", "audits", "policy", "sql", "privacy", "vault", "engine", "synth"]),
 ];
 
 fn root() -> PathBuf {
@@ -68,7 +65,10 @@ fn every_room_obeys_the_house_lints() {
     for (name, package) in packages(&metadata) {
         let path = package["manifest_path"].as_str().expect("path");
         let manifest = std::fs::read_to_string(path).expect("manifest");
-        assert!(manifest.contains("[lints]\nworkspace = true"), "`{name}` does not take the workspace's lints");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "`{name}` does not take the workspace's lints"
+        );
         let description = package["description"].as_str().unwrap_or_default();
         assert!(!description.is_empty(), "`{name}` does not say what it is for");
     }
