@@ -61,8 +61,8 @@ impl World {
     fn with(&self, member: &str, header: Option<Value>, claim: Option<Value>) -> String {
         let (mut headers, mut claims) = (self.header(), Self::claims());
         match (header, claim) {
-            (Some(value), _) => headers[member] = value,
-            (None, Some(value)) => claims[member] = value,
+            (Some(value), _) => drop(headers.as_object_mut().unwrap().insert(member.to_owned(), value)),
+            (None, Some(value)) => drop(claims.as_object_mut().unwrap().insert(member.to_owned(), value)),
             (None, None) => drop(claims.as_object_mut().unwrap().remove(member)),
         }
         self.signed(&headers.to_string(), &claims.to_string())

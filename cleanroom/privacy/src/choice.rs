@@ -206,9 +206,5 @@ fn first_of_window(counts: &[f64]) -> f64 {
 fn last_strong(counts: &[f64], sigma: f64) -> usize {
     let buckets = || counts.iter().enumerate().skip(1);
     let largest = || buckets().max_by(|(_, left), (_, right)| left.total_cmp(right));
-    buckets()
-        .filter(|(_, count)| **count > STRONG * sigma)
-        .last()
-        .or_else(largest)
-        .map_or(0, |(bucket, _)| bucket)
+    buckets().rfind(|(_, count)| **count > STRONG * sigma).or_else(largest).map_or(0, |(bucket, _)| bucket)
 }

@@ -35,7 +35,8 @@ impl Outcome {
 #[derive(Debug, Clone, Serialize)]
 pub struct Failure {
     outcome: Outcome,
-    code: String,
+    // Boxed, so that the whole stays small enough to be returned by value.
+    code: Box<str>,
     what: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<String>,
@@ -48,7 +49,7 @@ impl Failure {
     /// A failure with its stable code, what was attempted and why it did not work.
     pub fn new(
         outcome: Outcome,
-        code: impl Into<String>,
+        code: impl Into<Box<str>>,
         what: impl Into<String>,
         why: impl fmt::Display,
     ) -> Self {

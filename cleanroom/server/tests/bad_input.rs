@@ -1,5 +1,5 @@
 //! Bad input through the binary: a clear error, the right exit code, and nothing changed.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 

@@ -2,13 +2,7 @@
 //! verifies, and the next start needs no hand.
 //!
 //! `CLEANROOM_KILLS` says how often (default 12; the long run uses 300).
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "test code"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
 
 mod common;
 

@@ -1,5 +1,4 @@
 //! The demo, as a newcomer runs it, on a small retailer.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 

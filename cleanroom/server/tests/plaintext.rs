@@ -1,5 +1,5 @@
 //! Promise 7: plaintext rows, keys and direct identifiers never reach disk, logs, errors or metrics.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 

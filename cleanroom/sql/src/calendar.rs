@@ -48,7 +48,7 @@ pub(crate) fn part_of(part: DatePart, day: Date) -> i64 {
     let (year, month, of_month) = day.ymd();
     match part {
         DatePart::Year => i64::from(year),
-        DatePart::Quarter => i64::from((month + 2) / 3),
+        DatePart::Quarter => i64::from(month.div_ceil(3)),
         DatePart::Month => i64::from(month),
         DatePart::Day => i64::from(of_month),
         DatePart::Dow => i64::from((day.as_days() + 4).rem_euclid(7)),

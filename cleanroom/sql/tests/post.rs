@@ -6,9 +6,12 @@ mod common;
 
 use sql::{KeyValue, NoisyCell, NoisyRow, NoisyTable, OutCell, OutNumber, OutTable, ParsedQuery, Role};
 
-fn evaluate(text: &str, rows: &[(&[KeyValue], &[(f64, f64)])]) -> OutTable {
+/// Keys and (value, standard deviation) of one row.
+type Given<'a> = (&'a [KeyValue], &'a [(f64, f64)]);
+
+fn evaluate(text: &str, rows: &[Given<'_>]) -> OutTable {
     let query = ParsedQuery::parse(text).unwrap().resolve(&common::retailer()).unwrap();
-    let row = |(keys, cells): &(&[KeyValue], &[(f64, f64)])| {
+    let row = |(keys, cells): &Given<'_>| {
         assert_eq!((keys.len(), cells.len()), (query.keys().len(), query.measures().len()), "{text}");
         let cells = cells.iter().map(|(value, std)| NoisyCell { value: *value, std: *std }).collect();
         NoisyRow { keys: keys.to_vec(), cells }

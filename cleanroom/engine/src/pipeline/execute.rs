@@ -138,11 +138,13 @@ impl ExactAnswer {
     }
 }
 
+/// The keys of every group.
+type Keys = Vec<Vec<StoredKey>>;
+/// One column of totals per measure, one number per group.
+type Columns = Vec<Vec<i128>>;
+
 /// Groups in a public order (by code, or by key) and one column of totals per measure.
-fn columns_of(
-    totals: Totals,
-    plan: &super::PrivacyPlan,
-) -> Result<(Vec<Vec<StoredKey>>, Vec<Vec<i128>>), Broken> {
+fn columns_of(totals: Totals, plan: &super::PrivacyPlan) -> Result<(Keys, Columns), Broken> {
     let statement = &plan.permitted.resolved.statement;
     match totals {
         Totals::Public(columns) => {

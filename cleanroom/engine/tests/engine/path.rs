@@ -55,7 +55,7 @@ async fn no_result_without_a_permit_a_durable_charge_and_a_log_receipt_that_name
     // What the log names is the answer as it is shown: everything before `result`.
     let shown = serde_json::to_string(&release).unwrap();
     let end = shown.find(",\"result\":").unwrap();
-    assert_eq!(Digest::of(format!("{}}}", &shown[..end]).as_bytes()), release.result);
+    assert_eq!(Digest::of(format!("{}}}", shown.get(..end).unwrap()).as_bytes()), release.result);
     let logged_rho = charge.entry.charge.as_ref().unwrap().rho;
     assert_eq!(logged_rho.as_f64(), release.charge.rho.0);
     assert_eq!(release.charge.blocks, ["2017-Q1", "2017-Q2", "2017-Q3", "2017-Q4"]);

@@ -56,6 +56,7 @@ async fn ask(
 
 impl QuestionBody {
     /// The question, with ε as whole millionths, rounded down: never more than the asker was willing to spend.
+    #[expect(clippy::result_large_err, reason = "one problem per request, moved once")]
     pub(super) fn into_question(self) -> Result<Question, Problem> {
         let Self { sql, purpose, epsilon, bounds, groups_max } = self;
         let epsilon = match epsilon {
@@ -80,6 +81,7 @@ pub(crate) fn epsilon_of(value: f64) -> Option<MicroEpsilon> {
     (value.is_finite() && (1.0..9.0e15).contains(&units)).then(|| MicroEpsilon::from_units(units as u64))
 }
 
+#[expect(clippy::result_large_err, reason = "one problem per request, moved once")]
 fn request_id(headers: &HeaderMap) -> Result<Option<RequestId>, Problem> {
     let refused = |detail: String| {
         Problem::new(StatusCode::BAD_REQUEST, "idempotency_key", detail)

@@ -1,9 +1,11 @@
 //! A small clean room for the tests: its own catalogue, a few hundred shoppers, the sample agreement.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 #![allow(
     dead_code,
     unreachable_pub,
     clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
     reason = "every test binary uses its own part of this module"
 )]
 

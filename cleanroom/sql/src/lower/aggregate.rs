@@ -135,6 +135,7 @@ fn summed(bounds: Bounds, call: &Call<'_>) -> Pass<Bounds> {
 }
 
 /// An aggregate of the private core, as base measures.
+#[expect(clippy::large_enum_variant, reason = "lives for one line of lowering")]
 pub(crate) enum Outer {
     One(Measure),
     /// AVG: a sum and the number of its rows.

@@ -32,6 +32,7 @@ fn public(name: &str, key: &[&str], columns: Vec<Column>) -> Table {
 }
 
 /// Lines, baskets and shoppers are private; products, stores and prices are public.
+#[allow(unreachable_pub, clippy::allow_attributes, reason = "shared by several test binaries")]
 pub fn retailer() -> Schema {
     let money = Type::Money { scale: 2 };
     let lines = private(

@@ -251,7 +251,7 @@ fn appends_find_their_shoppers_and_keep_every_table_clustered() {
         fs::write(dir.join("products.csv"), "product_id,department\n101,BREAD\n102,FISH\n").unwrap();
         let before = vault.snapshot();
         vault.ingest(&dir, &IngestOptions { part_rows: 2, ..IngestOptions::default() }, &Quiet).unwrap();
-        assert_eq!(vault.snapshot() == before, false);
+        assert_ne!(vault.snapshot(), before);
     }
     let vault = reopen(home.path()).unwrap();
     let hot = unseal(&vault);
