@@ -221,7 +221,7 @@ fn plan_says(plan: &PrivacyPlan, preview: &Preview) -> Vec<String> {
             crate::BoundFrom::Question => format!("at most {bound} per shopper, as the question says"),
             crate::BoundFrom::Inherent => format!("a shopper counts once in each of at most {bound} groups"),
             crate::BoundFrom::PrivateHistogram => {
-                format!("a bound of at most {bound} per shopper is searched for with a tenth of the measure's share")
+                "a bound per shopper is searched for with a tenth of the measure's share".to_owned()
             }
         };
         format!("{}: {what}", expected.measure)
@@ -259,8 +259,20 @@ fn execute_says(plan: &PrivacyPlan) -> Vec<String> {
 
 fn noise_says(preview: &Preview) -> Vec<String> {
     let says = preview.expected.iter().map(|expected| {
-        let ExpectedError { measure, std, half_width, .. } = expected;
-        format!("{measure}: standard deviation {:.2}, 95 % interval ± {:.2}, or less", std.0, half_width.0)
+        let ExpectedError { measure, source, bound, std, half_width } = expected;
+        match source {
+            // The largest bound says nothing about the one that will be found; what is known is the ratio.
+            crate::BoundFrom::PrivateHistogram => format!(
+                "{measure}: standard deviation {:.1} × the bound that will be found, 95 % interval ± {:.1} × it; \
+                 name a bound to know it beforehand",
+                std.0 / bound.0,
+                half_width.0 / bound.0
+            ),
+            crate::BoundFrom::Question | crate::BoundFrom::Inherent => format!(
+                "{measure}: standard deviation {:.2}, 95 % interval ± {:.2}, or less",
+                std.0, half_width.0
+            ),
+        }
     });
     says.collect()
 }

@@ -135,18 +135,21 @@ pub(crate) fn explanation(explanation: &Explanation) -> Document {
         ("bound", Align::Left),
     ]);
     for expected in &preview.expected {
-        let source = match expected.source {
-            BoundFrom::Question => "named by the asker",
-            BoundFrom::Inherent => "follows from the question",
-            BoundFrom::PrivateHistogram => "will be found privately, at most this",
+        let known = |source: &str| {
+            let figures =
+                [expected.bound, expected.std, expected.half_width].map(|figure| number(figure.0, 2));
+            (figures, source.to_owned())
         };
-        grid.row([
-            expected.measure.clone(),
-            number(expected.bound.0, 2),
-            number(expected.std.0, 2),
-            number(expected.half_width.0, 2),
-            source.to_owned(),
-        ]);
+        let ([bound, std, half_width], source) = match expected.source {
+            BoundFrom::Question => known("named by the asker"),
+            BoundFrom::Inherent => known("follows from the question"),
+            BoundFrom::PrivateHistogram => {
+                let times = |figure: f64| format!("{} × bound", number(figure / expected.bound.0, 1));
+                let figures = ["?".to_owned(), times(expected.std.0), times(expected.half_width.0)];
+                (figures, "will be found privately".to_owned())
+            }
+        };
+        grid.row([expected.measure.clone(), bound, std, half_width, source]);
     }
     let mut before = Vec::new();
     for (position, pass) in explanation.passes.iter().enumerate() {
