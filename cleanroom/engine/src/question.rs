@@ -24,8 +24,8 @@ pub struct Question {
     /// The most privacy loss to spend, at the agreement's δ; the agreement's default where it lacks.
     pub epsilon: Option<MicroEpsilon>,
     /// Most that one shopper may contribute (the L2 norm over all groups), by measure or column, in natural units as a
-    /// decimal text such as `5712.00`. A measure is named as in the answer's `bounds`, or by a column it adds up, or by
-    /// its alias. What is not named comes from the catalogue or from a private search.
+    /// decimal text such as `5712.00`. A measure is named as in the answer's `bounds`, or by a column it adds up. What
+    /// is not named follows from the groups or is found by a private search.
     pub bounds: BTreeMap<String, String>,
     /// Most private groups (groups whose keys come from private rows) that one shopper is counted in; the room's
     /// default where it lacks, never above its maximum.
