@@ -158,11 +158,6 @@ impl Memory {
         Arc::new(Self { units: data.units, consents: data.consents(), database: Mutex::new(database) })
     }
 
-    /// Runs a statement that yields nothing.
-    pub(crate) fn run(&self, sql: &str) {
-        self.database.lock().unwrap().execute_batch(sql).unwrap();
-    }
-
     /// An answer of plain DuckDB, for comparison.
     pub(crate) fn plain(&self, sql: &str) -> Vec<Vec<Option<i64>>> {
         let database = self.database.lock().unwrap();

@@ -8,5 +8,4 @@ mod crashes;
 mod exact;
 mod neighbours;
 mod path;
-mod speed;
 mod statistics;

@@ -147,7 +147,7 @@ impl Story<'_> {
         };
         teller.step(
             "The agreement",
-            "Lawyers read and signed these files; the machine enforces the same files.",
+            "Lawyers read these files; the machine enforces the same files, checked against their lock.",
             &document,
         )
     }
