@@ -89,6 +89,18 @@ name!(
     CampaignId, "campaign", "`a-z 0-9 - _`", slug
 );
 name!(
+    /// A segment: a named per-shopper predicate, of which versions exist.
+    SegmentId, "segment", "`a-z 0-9 - _`", slug
+);
+name!(
+    /// What one campaign has at one destination; never used twice.
+    AudienceId, "audience", "`a-z 0-9 - _`", slug
+);
+name!(
+    /// A place that audiences are sent to: a gateway, a folder, a webhook.
+    DestinationId, "destination", "`a-z 0-9 - _`", slug
+);
+name!(
     /// The verified caller within a party, as the token names it.
     Subject, "subject", "printable ASCII without spaces", |b: u8| b.is_ascii_graphic()
 );

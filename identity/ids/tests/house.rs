@@ -19,7 +19,24 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["identity", "ids"]),
     ("vault", &["identity", "ids"]),
     ("engine", &["policy", "sql", "privacy", "vault", "audits", "identity", "ids"]),
-    ("server", &["ids", "identity", "audits", "policy", "sql", "privacy", "vault", "engine", "synth"]),
+    ("activation", &["policy", "audits", "identity", "ids"]),
+    ("measure", &["engine", "policy", "sql", "identity", "ids"]),
+    (
+        "server",
+        &[
+            "ids",
+            "identity",
+            "audits",
+            "policy",
+            "sql",
+            "privacy",
+            "vault",
+            "engine",
+            "synth",
+            "measure",
+            "activation",
+        ],
+    ),
 ];
 
 fn root() -> PathBuf {

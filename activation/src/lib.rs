@@ -1,0 +1,1 @@
+//! Campaign, approval, holdout, audience, outbox, destinations.

@@ -1,0 +1,1 @@
+//! Segments, lift and media metrics.
