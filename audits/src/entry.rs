@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ids::{
-    ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId, Subject,
+    CampaignId, ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId, Subject,
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,12 @@ pub enum Kind {
     SubjectErased,
     /// The service was created, started or stopped.
     Service,
+    /// A campaign went from one state to the next; `reason` is the new state and `plan` the digest of its content.
+    CampaignChanged,
+    /// A segment was admitted as an audience of a campaign.
+    AudienceAdmitted,
+    /// A segment was not admitted as an audience: too small or too similar to another one.
+    AudienceRefused,
 }
 
 impl Kind {
@@ -241,6 +247,12 @@ pub struct Entry {
     /// Index of the earlier entry that this one is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
+    /// The campaign concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<CampaignId>,
+    /// What was committed to and may be opened later, such as the key that draws a campaign's control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Digest>,
 }
 
 impl Entry {
@@ -267,6 +279,8 @@ impl Entry {
             result: None,
             destination: None,
             target: None,
+            campaign: None,
+            commitment: None,
         }
     }
 }
