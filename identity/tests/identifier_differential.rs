@@ -10,6 +10,8 @@
 //! changed elsewhere: taken there only in +1 273, +1 274, +247, +254 18, +256 73, +290, +507 9, +51 1, +54 11, +675 8, +84 1,
 //! +880 6, +993 7; taken here only in +263 4, +47 42–44, +47 49, +86 41, +86 85; another kind in +852 7, +91 79.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,6 +1,8 @@
 //! What destinations get: byte for byte as published, as an independent implementation computes it, and never joinable
 //! between scoped destinations or epochs.
 
+#![cfg(test)]
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::process::{Command, Stdio};

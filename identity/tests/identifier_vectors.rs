@@ -1,5 +1,7 @@
 //! Every trap of identifiers that is known from practice: what they become, or with which reason they are refused.
 
+#![cfg(test)]
+
 use identity::{Canonical, IDENTIFIER_BYTES_MAX, IdentifierKind, Phone};
 use proptest::prelude::*;
 
