@@ -35,8 +35,9 @@ pub use guard::{
 };
 pub use plan::{Plan, Regular, Step, close, plan};
 pub use roll::Roll;
+pub(crate) use roll::eligible;
 pub use terms::{AudienceRules, RulesRefused, TERM_DAYS_DEFAULT, TERM_DAYS_MAX, Terms};
-pub use tokens::{Rendered, TickFailed, render};
+pub use tokens::{Naming, Rendered, TickFailed, render};
 
 /// An audience as the store keeps it. Nothing in it names a shopper outside the vault.
 #[derive(Clone, PartialEq)]
@@ -61,6 +62,9 @@ pub struct Audience {
     pub basis: RoaringBitmap,
     /// Until when everybody who was told may be held.
     pub terms: Terms,
+    /// Who was to be added by a tick that is not known to be finished: the next one adds them, so that a crash between the
+    /// removal under an old epoch and the addition under the new one loses nobody.
+    pub owed: RoaringBitmap,
 }
 
 impl Audience {

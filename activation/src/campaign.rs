@@ -12,7 +12,7 @@ pub use content::{
     PriceModel, SegmentRef,
 };
 pub use lifecycle::{AnyCampaign, Approving, Armed, Campaign, Kept, Moved, TransitionRefused};
-pub(crate) use lifecycle::{Loaded, StateRefused};
+pub(crate) use lifecycle::Loaded;
 pub use states::{
     Approved, By, Cancelled, Draft, Ended, Measured, Refused, Running, Scheduled, State, Submitted, Verdict,
 };

@@ -1,6 +1,6 @@
 //! The audit log as this room sees it: a port, so that tests can break it.
 
-use audits::{Entry, Log, Receipt};
+use audits::{Entry, Kind, Log, Receipt};
 use ids::Digest;
 
 /// The log took nothing, or cannot be read. Whether an entry that failed is in the log is unknown until it is looked up.
@@ -20,8 +20,8 @@ pub trait Journal: Send + Sync {
     fn append(&self, entries: Vec<(Entry, Vec<u8>)>) -> Vec<Result<u64, JournalFailed>>;
     /// Number of entries.
     fn size(&self) -> u64;
-    /// The results of the entries `from..to` that are about audiences, with their indices.
-    fn audience_results(&self, from: u64, to: u64) -> Result<Vec<(u64, Digest)>, JournalFailed>;
+    /// The results of the outbox's entries among `from..to`, with their indices.
+    fn outbox_results(&self, from: u64, to: u64) -> Result<Vec<(u64, Digest)>, JournalFailed>;
     /// The first entry with this result.
     fn find_result(&self, result: &Digest) -> Option<u64>;
     /// A receipt of an entry in the newest tree: what a shopper may take away as a proof.
@@ -42,9 +42,10 @@ impl Journal for Log {
         self.size()
     }
 
-    fn audience_results(&self, from: u64, to: u64) -> Result<Vec<(u64, Digest)>, JournalFailed> {
+    fn outbox_results(&self, from: u64, to: u64) -> Result<Vec<(u64, Digest)>, JournalFailed> {
         let entries = self.entries(from..to.min(self.size())).map_err(failed)?;
-        let about = entries.into_iter().filter(|logged| logged.entry.audience.is_some());
+        let ours = [Kind::AudienceQueued, Kind::AudienceSettled, Kind::AudienceAlarm];
+        let about = entries.into_iter().filter(|logged| ours.contains(&logged.entry.kind));
         Ok(about.filter_map(|logged| Some((logged.index, logged.entry.result?))).collect())
     }
 

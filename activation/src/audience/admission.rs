@@ -29,6 +29,12 @@ impl Asking {
         u64::try_from(self.at.as_secs().div_euclid(86_400 * WINDOW_DAYS)).unwrap_or(0)
     }
 
+    /// When the next window begins.
+    pub fn window_ends(&self) -> Timestamp {
+        let days = self.window().saturating_add(1).saturating_mul(WINDOW_DAYS.unsigned_abs());
+        Timestamp::from_millis(0).plus_secs(i64::try_from(days).unwrap_or(i64::MAX).saturating_mul(86_400))
+    }
+
     /// What needs no member to be looked at.
     ///
     /// # Errors

@@ -75,7 +75,8 @@ pub enum Regular {
 pub struct Plan {
     /// What to tell, in this order: removals, retired epochs, additions.
     pub steps: Vec<Step>,
-    /// The audience as it is from then on. It must be saved before the first step is told.
+    /// The audience as it is from then on. It must be saved before the first step is told, and [`Plan::settled`] after the
+    /// last one.
     pub audience: Audience,
     /// What became of the changes that are not urgent.
     pub regular: Regular,
@@ -83,6 +84,13 @@ pub struct Plan {
     pub urgent: RoaringBitmap,
     /// Who would be told but shares no moment of expiry with 49 others.
     pub left_out: RoaringBitmap,
+}
+
+impl Plan {
+    /// The audience when every step is told. What a crash in between leaves is finished by the next tick.
+    pub fn settled(&self) -> Audience {
+        Audience { owed: RoaringBitmap::new(), ..self.audience.clone() }
+    }
 }
 
 /// Compares the target with what was told: `told` is, by epoch, whom the destination holds or will hold when everything queued
@@ -146,6 +154,7 @@ pub fn plan(
     // Who is under the new epoch already stays there as they are.
     let present = told.get(&epoch).cloned().unwrap_or_default() - &gone;
     come |= carried - &present;
+    come |= ((&audience.owed & &allowed) - &everybody) - &gone;
     // A handful that goes from one epoch to the next could be followed by its number alone.
     if present.len() + come.len() < CHANGES_MIN {
         come.clear();
@@ -153,7 +162,9 @@ pub fn plan(
     let (groups, left_out) = gather(&come, &roll.consents_ending, rules.until(now), now);
     next.terms.forget(&gone);
     next.terms.forget(&left_out);
+    next.owed.clear();
     for (expires, units) in groups {
+        next.owed |= &units;
         next.terms.set(&units, expires);
         steps.push(Step::Add { epoch, units, expires });
     }
@@ -169,5 +180,6 @@ pub fn close(audience: &Audience, told: &BTreeMap<u64, RoaringBitmap>, now: Time
         held.map(|(&epoch, units)| Step::Retire { epoch, units: units.clone() }).collect();
     let urgent = steps.iter().fold(RoaringBitmap::new(), |all, step| all | step.units());
     next.terms.forget(&urgent);
+    next.owed.clear();
     Plan { steps, audience: next, regular: Regular::Closed, urgent, left_out: RoaringBitmap::new() }
 }

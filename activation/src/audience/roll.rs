@@ -65,6 +65,12 @@ impl Roll {
         (&self.segment & &self.consented) - &self.suppressed
     }
 
+    /// Whose identifiers must not be among those that are added: controls and suppressed shoppers of the segment. A phone
+    /// that is known of two cards would otherwise reach a control through the other card.
+    pub fn blocked(&self) -> RoaringBitmap {
+        (self.eligible() - &self.treated) | (&self.segment & &self.suppressed)
+    }
+
     /// Who is to be addressed: eligible and drawn into treatment.
     pub fn target(&self) -> RoaringBitmap {
         self.eligible() & &self.treated

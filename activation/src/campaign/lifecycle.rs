@@ -161,10 +161,6 @@ impl<S: State> Campaign<S> {
         self.logged
     }
 
-    pub(crate) const fn step(&self) -> u64 {
-        self.step
-    }
-
     fn to<N: State>(&self, state: N, by: &By, at: Timestamp) -> Result<Moved<N>, TransitionRefused> {
         let mut moved = Moved {
             content: self.content.clone(),
@@ -202,18 +198,10 @@ impl<S: State> Moved<S> {
         })
     }
 
-    /// Names this step and no other: campaign, number, content and everything known in the state.
     fn step_digest(&self) -> Result<Digest, TransitionRefused> {
-        let unloggable = |reason: String| TransitionRefused::Unloggable { reason };
-        let value = serde_json::to_value(self.state.kept()).map_err(|error| unloggable(error.to_string()))?;
-        let kept = audits::canonical_json(&value).map_err(|error| unloggable(error.to_string()))?;
-        Ok(Digest::of_parts(&[
-            STEP_LABEL,
-            self.content.campaign.as_str().as_bytes(),
-            &self.step.to_be_bytes(),
-            self.digest.as_bytes(),
-            kept.as_bytes(),
-        ]))
+        let kept = self.state.kept();
+        step_digest(&self.content.campaign, self.step, self.digest, &kept)
+            .map_err(|reason| TransitionRefused::Unloggable { reason })
     }
 
     /// The campaign's name.
@@ -738,6 +726,26 @@ pub(crate) struct Loaded {
     pub(crate) step: u64,
     pub(crate) logged: u64,
     pub(crate) kept: Kept,
+}
+
+impl Loaded {
+    /// What the log entry of its last step must name.
+    pub(crate) fn step_digest(&self) -> Result<Digest, String> {
+        step_digest(&self.content.campaign, self.step, self.digest, &self.kept)
+    }
+}
+
+/// Names one step and no other: campaign, number, content and everything known in the state.
+fn step_digest(campaign: &CampaignId, step: u64, content: Digest, kept: &Kept) -> Result<Digest, String> {
+    let value = serde_json::to_value(kept).map_err(|error| error.to_string())?;
+    let kept = audits::canonical_json(&value).map_err(|error| error.to_string())?;
+    Ok(Digest::of_parts(&[
+        STEP_LABEL,
+        campaign.as_str().as_bytes(),
+        &step.to_be_bytes(),
+        content.as_bytes(),
+        kept.as_bytes(),
+    ]))
 }
 
 impl From<Loaded> for AnyCampaign {
