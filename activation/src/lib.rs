@@ -1,1 +1,6 @@
 //! Campaign, approval, holdout, audience, outbox, destinations.
+
+pub mod batch;
+pub mod destination;
+pub mod journal;
+pub mod outbox;

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ids::{
-    ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId, Subject,
+    AudienceId, ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId, Subject,
     Timestamp,
 };
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,15 @@ pub enum Kind {
     SubjectExported,
     /// A shopper's data was erased (GDPR art. 17).
     SubjectErased,
+    /// Members are to be sent to, or removed from, a destination: durable, not yet sent. No receipt of this entry,
+    /// nothing sent.
+    AudienceQueued,
+    /// A destination gave its final word on one batch of members.
+    AudienceSettled,
+    /// A removal is overdue at a destination; it keeps being sent.
+    AudienceAlarm,
+    /// Exposures and redemptions entered the vault.
+    ExposuresTaken,
     /// The service was created, started or stopped.
     Service,
 }
@@ -238,6 +247,9 @@ pub struct Entry {
     /// Where it went.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<Label>,
+    /// The audience that was sent, changed or heard from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<AudienceId>,
     /// Index of the earlier entry that this one is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
@@ -266,6 +278,7 @@ impl Entry {
             remaining: None,
             result: None,
             destination: None,
+            audience: None,
             target: None,
         }
     }
