@@ -9,7 +9,7 @@ use std::str::FromStr;
 use ids::{AudienceId, DestinationId, Digest, Timestamp, UnitIx};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// Most members of a batch: what large platforms take in one call.
 pub const MEMBERS_MAX: usize = 10_000;
@@ -17,8 +17,8 @@ pub const MEMBERS_MAX: usize = 10_000;
 pub const TOKEN_BYTES_MAX: usize = 128;
 
 /// What a destination knows a shopper by. Personal data: it is never printed, logged or part of an error.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Token(Zeroizing<String>);
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, ZeroizeOnDrop)]
+pub struct Token(String);
 
 /// Why a text is not a token. The text itself is not repeated.
 #[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl FromStr for Token {
     type Err = TokenRefused;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if Self::fits(text) { Ok(Self(Zeroizing::new(text.to_owned()))) } else { Err(TokenRefused) }
+        if Self::fits(text) { Ok(Self(text.to_owned())) } else { Err(TokenRefused) }
     }
 }
 

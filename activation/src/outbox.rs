@@ -36,7 +36,8 @@ use std::sync::{Arc, Mutex as Lock, MutexGuard as LockGuard, PoisonError};
 
 use audits::Label;
 use ids::{
-    AudienceId, ClauseId, Clock, DestinationId, Digest, Entropy, PartyId, PurposeId, Subject, Timestamp, UnitIx,
+    AudienceId, ClauseId, Clock, DestinationId, Digest, Entropy, PartyId, PurposeId, Subject, Timestamp,
+    UnitIx,
 };
 use roaring::RoaringBitmap;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
@@ -108,7 +109,9 @@ pub enum OutboxFailed {
         size: u64,
     },
     /// The log knows more than the outbox.
-    #[error("entry {index} of the log is about a change that the outbox does not hold: the outbox was put back")]
+    #[error(
+        "entry {index} of the log is about a change that the outbox does not hold: the outbox was put back"
+    )]
     OutboxBehind {
         /// The entry.
         index: u64,
@@ -195,6 +198,12 @@ pub struct Ports {
     pub destinations: Vec<Arc<dyn Destination>>,
 }
 
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ports({} destinations)", self.destinations.len())
+    }
+}
+
 /// What was queued.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Queued {
@@ -271,8 +280,10 @@ pub struct Moved {
     pub batch: BatchId,
     /// How far it has come.
     pub stage: Stage,
-    /// Whether the destination took this shopper.
+    /// Whether the destination would not take this shopper.
     pub rejected: bool,
+    /// Whether it may have left: it was sent, or a crash or a lost answer leaves that open.
+    pub left: bool,
     /// When it was queued.
     pub queued_at: Timestamp,
     /// The log entry of the queueing.
@@ -318,7 +329,8 @@ impl Outbox {
     /// # Errors
     /// When the store cannot be read or opened with this key, or store and log do not belong together.
     pub async fn open(key: OutboxKey, settings: Settings, ports: Ports) -> Result<Self, OutboxFailed> {
-        let named = ports.destinations.iter().map(|destination| (destination.id().clone(), destination.clone()));
+        let named =
+            ports.destinations.iter().map(|destination| (destination.id().clone(), destination.clone()));
         let destinations = named.collect();
         let (state, streaks) = (Mutex::new(None), Lock::default());
         let outbox = Self { key, settings, ports, destinations, state, streaks };
@@ -348,7 +360,8 @@ impl Outbox {
         members.sort_by_token();
         let mut queued = Queued::default();
         for part in members.chunks(MEMBERS_PER_COMMIT) {
-            let plan = self.run(async |state| self.plan_add(state, lane, (epoch, expires), &part, cause)).await?;
+            let plan =
+                self.run(async |state| self.plan_add(state, lane, (epoch, expires), &part, cause)).await?;
             queued.take(&plan);
         }
         queued.skipped = (members.len() as u64).saturating_sub(queued.units);
@@ -458,7 +471,7 @@ impl Outbox {
             self.run(async |state| self.plan_heard(state, &id, &heard).await).await?;
         }
         self.log_owed().await?;
-        pumped.next_due = self.look().await?.next_due(destination);
+        pumped.next_due = self.look().await?.next_due(destination, self.settings.window);
         Ok(pumped)
     }
 
@@ -467,9 +480,10 @@ impl Outbox {
         let (over, closed) = {
             let state = self.look().await?;
             let over = self.expired(&state, destination);
-            let lanes = state.lanes.iter().filter(|(lane, of)| {
-                lane.destination == *destination && of.closed && of.open.is_empty()
-            });
+            let lanes = state
+                .lanes
+                .iter()
+                .filter(|(lane, of)| lane.destination == *destination && of.closed && of.open.is_empty());
             (over, lanes.map(|(lane, _)| lane.clone()).collect::<Vec<_>>())
         };
         for (lane, whom) in over {
@@ -485,7 +499,11 @@ impl Outbox {
     async fn talk(&self, destination: &DestinationId, job: &Job, pumped: &mut Pumped) -> Heard {
         let Some(port) = self.destinations.get(destination) else {
             let fault = Fault::NotConfigured;
-            return Heard::Failed(SendFailed { destination: destination.clone(), fault, retry_after_secs: None });
+            return Heard::Failed(SendFailed {
+                destination: destination.clone(),
+                fault,
+                retry_after_secs: None,
+            });
         };
         let answer = match job {
             Job::Send(batch) => {
@@ -508,7 +526,9 @@ impl Outbox {
             Heard::Failed(failed) => *fault = Some(failed.fault.code()),
             Heard::Answer(Answer::Final(Verdict::Refused(Reason::TooLarge))) => {}
             Heard::Answer(Answer::Final(Verdict::Refused(_))) => *refusals += 1,
-            Heard::Answer(Answer::Final(Verdict::Applied | Verdict::Partial(_))) => (*refusals, *fault) = (0, None),
+            Heard::Answer(Answer::Final(Verdict::Applied | Verdict::Partial(_))) => {
+                (*refusals, *fault) = (0, None)
+            }
             Heard::Answer(Answer::Accepted { .. } | Answer::Unknown) => *fault = None,
         }
     }
@@ -606,6 +626,7 @@ impl Outbox {
                     batch: row.header.id,
                     stage: row.stage,
                     rejected: row.rejected.contains(unit.0),
+                    left: row.stage != Stage::Queued || row.doubt,
                     queued_at: row.queued_at,
                     queued_entry: state.logged.get(&row.entry).copied(),
                     settled_entry: row.settled_entry.and_then(|entry| state.logged.get(&entry).copied()),
@@ -624,9 +645,10 @@ impl Outbox {
 
 /// State, store and log.
 impl Outbox {
-    /// The state, read anew if it is not known.
+    /// The state, read anew if it is not known or another process changed the store.
     async fn fresh<'s>(&self, guard: &'s mut Option<State>) -> Result<&'s mut State, OutboxFailed> {
-        if guard.is_none() {
+        let known = guard.as_ref().map(|state| state.generation);
+        if known.is_none() || known != Some(self.ports.store.generation().await?) {
             *guard = Some(State::read(self.ports.store.load().await?, &self.key)?);
         }
         guard.as_mut().ok_or(OutboxFailed::Store(StoreFailed::Unreachable))
@@ -720,7 +742,8 @@ impl Outbox {
         let journal = self.ports.journal.clone();
         let in_log = tokio::task::spawn_blocking(move || all_results(journal.as_ref(), size)).await;
         let in_log = in_log.map_err(|_| no_thread())??;
-        let held = |id: &Digest| state.logged.contains_key(id) || state.pending.iter().any(|owed| owed.id == *id);
+        let held =
+            |id: &Digest| state.logged.contains_key(id) || state.pending.iter().any(|owed| owed.id == *id);
         match in_log.into_iter().find(|(_, id)| !held(id)) {
             Some((index, _)) => Err(OutboxFailed::OutboxBehind { index }),
             None => Ok(()),

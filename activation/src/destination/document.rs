@@ -82,7 +82,8 @@ pub(super) fn read(text: &[u8]) -> Option<Answer> {
         State::Refused => Answer::Final(Verdict::Refused(Reason::named(&reason))),
         State::Unknown => Answer::Unknown,
         State::Partial => {
-            let rejection = |Rejected { position, reason }| Rejection { position, reason: Reason::named(&reason) };
+            let rejection =
+                |Rejected { position, reason }| Rejection { position, reason: Reason::named(&reason) };
             Answer::Final(Verdict::Partial(rejected.into_iter().map(rejection).collect()))
         }
     })

@@ -46,7 +46,9 @@ pub enum DestinationRefused {
     #[error("destination `{0}` would be sent to unencrypted: use https, or a loopback address")]
     Plain(DestinationId),
     /// Certificates or keys cannot be used.
-    #[error("the certificates or keys of destination `{0}` cannot be used: expected PEM")]
+    #[error(
+        "the certificates or keys of destination `{0}` cannot be used: expected an authority, a certificate and its key as PEM"
+    )]
     Tls(DestinationId),
 }
 
@@ -68,7 +70,11 @@ impl Gateway {
     ///
     /// # Errors
     /// When the address cannot be read, is neither encrypted nor loopback, or the certificates cannot be used.
-    pub fn new(id: DestinationId, address: &str, tls: Option<GatewayTls>) -> Result<Self, DestinationRefused> {
+    pub fn new(
+        id: DestinationId,
+        address: &str,
+        tls: Option<GatewayTls>,
+    ) -> Result<Self, DestinationRefused> {
         let endpoint = Endpoint::from_shared(address.to_owned());
         let mut endpoint = endpoint.map_err(|_| DestinationRefused::Address(id.clone()))?;
         let host = endpoint.uri().host().ok_or(DestinationRefused::Address(id.clone()))?;
@@ -77,7 +83,7 @@ impl Gateway {
             return Err(DestinationRefused::Plain(id));
         }
         if encrypted {
-            let config = tls.map_or_else(|| ClientTlsConfig::new().with_enabled_roots(), client_tls);
+            let config = tls.map(client_tls).ok_or(DestinationRefused::Tls(id.clone()))?;
             endpoint = endpoint.tls_config(config).map_err(|_| DestinationRefused::Tls(id.clone()))?;
         }
         let channel = endpoint.timeout(CALL_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).connect_lazy();
@@ -91,7 +97,9 @@ impl Gateway {
             tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Fault::Timeout,
             tonic::Code::ResourceExhausted => Fault::Busy,
             tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Fault::Credentials,
-            tonic::Code::Unimplemented | tonic::Code::NotFound | tonic::Code::FailedPrecondition => Fault::NotThere,
+            tonic::Code::Unimplemented | tonic::Code::NotFound | tonic::Code::FailedPrecondition => {
+                Fault::NotThere
+            }
             tonic::Code::InvalidArgument => return Ok(Answer::Final(Verdict::Refused(Reason::Malformed))),
             tonic::Code::OutOfRange => return Ok(Answer::Final(Verdict::Refused(Reason::TooLarge))),
             _ => Fault::Broken,
@@ -133,7 +141,8 @@ impl Destination for Gateway {
 
 fn client_tls(tls: GatewayTls) -> ClientTlsConfig {
     let identity = Identity::from_pem(&tls.certificate, tls.key.as_slice());
-    let config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.authority)).identity(identity);
+    let config =
+        ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&tls.authority)).identity(identity);
     match tls.domain {
         Some(domain) => config.domain_name(domain),
         None => config,
@@ -150,7 +159,9 @@ pub(super) fn never_connected(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            use std::io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable};
+            use std::io::ErrorKind::{
+                AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkUnreachable,
+            };
             return matches!(
                 io.kind(),
                 ConnectionRefused | HostUnreachable | NetworkUnreachable | AddrNotAvailable

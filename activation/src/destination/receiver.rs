@@ -63,7 +63,10 @@ impl Receiver {
     ///
     /// # Errors
     /// When the database cannot be made.
-    pub async fn in_memory(destination: DestinationId, clock: Arc<dyn Clock>) -> Result<Self, ReceiverFailed> {
+    pub async fn in_memory(
+        destination: DestinationId,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ReceiverFailed> {
         let options = SqliteConnectOptions::new().in_memory(true);
         // A second connection would see another, empty database.
         let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None);
@@ -128,12 +131,14 @@ impl Receiver {
     /// # Errors
     /// When the store fails.
     pub async fn holds(&self, audience: &AudienceId, token: &Token) -> Result<bool, ReceiverFailed> {
-        let row = sqlx::query("SELECT 1 FROM held WHERE audience = $1 AND token = $2 AND held = 1 AND expires > $3")
-            .bind(audience.as_str())
-            .bind(token.expose())
-            .bind(self.clock.now().as_millis())
-            .fetch_optional(&self.pool)
-            .await?;
+        let row = sqlx::query(
+            "SELECT 1 FROM held WHERE audience = $1 AND token = $2 AND held = 1 AND expires > $3",
+        )
+        .bind(audience.as_str())
+        .bind(token.expose())
+        .bind(self.clock.now().as_millis())
+        .fetch_optional(&self.pool)
+        .await?;
         Ok(row.is_some())
     }
 
@@ -190,7 +195,9 @@ impl Audiences for Service {
             Ok(batch) => batch,
             Err(NotABatch(field)) => {
                 tracing::warn!(field, "a batch was refused");
-                return Ok(Response::new(WireAnswer::from(&Answer::Final(Verdict::Refused(Reason::Malformed)))));
+                return Ok(Response::new(WireAnswer::from(&Answer::Final(Verdict::Refused(
+                    Reason::Malformed,
+                )))));
             }
         };
         if batch.header.place.lane.destination != self.0.destination {

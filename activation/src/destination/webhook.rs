@@ -137,7 +137,9 @@ impl Webhook {
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES_MAX => body.extend_from_slice(&chunk),
+                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES_MAX => {
+                    body.extend_from_slice(&chunk)
+                }
                 Ok(None) => break,
                 Ok(Some(_)) => return Err(self.failed(Fault::Protocol, None)),
                 Err(_) => return Err(self.failed(Fault::Broken, None)),

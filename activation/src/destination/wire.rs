@@ -55,7 +55,8 @@ impl TryFrom<SubmitRequest> for Batch {
     type Error = NotABatch;
 
     fn try_from(request: SubmitRequest) -> Result<Self, NotABatch> {
-        let SubmitRequest { batch_id, destination, audience, epoch, op, seq, part, expires_ms, tokens } = request;
+        let SubmitRequest { batch_id, destination, audience, epoch, op, seq, part, expires_ms, tokens } =
+            request;
         let op = match WireOp::try_from(op) {
             Ok(WireOp::Add) => Op::Add,
             Ok(WireOp::Remove) => Op::Remove,

@@ -168,7 +168,8 @@ impl<'a> Draft<'a> {
         reason: &'static str,
         identity: &[&[u8]],
     ) -> Result<Vec<Change>, OutboxFailed> {
-        let ids: Vec<[u8; 32]> = self.inserts.iter().map(|(row, ..)| *row.header.id.digest().as_bytes()).collect();
+        let ids: Vec<[u8; 32]> =
+            self.inserts.iter().map(|(row, ..)| *row.header.id.digest().as_bytes()).collect();
         let replaced = self.updates.iter().map(|(row, _)| *row.header.id.digest().as_bytes());
         let replaced: Vec<[u8; 32]> = replaced.collect();
         let name = kind.name();

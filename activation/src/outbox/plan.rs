@@ -173,7 +173,8 @@ impl Outbox {
         let mut leaving = Members::default();
         for row in state.rows_of(of).rev() {
             let place = &row.header.place;
-            let holds = place.op == Op::Add && place.epoch == epoch && row.kept && row.stage != Stage::Replaced;
+            let holds =
+                place.op == Op::Add && place.epoch == epoch && row.kept && row.stage != Stage::Replaced;
             if wanted.is_empty() {
                 break;
             }
@@ -206,7 +207,9 @@ impl Outbox {
             let mut later: BTreeMap<u64, RoaringBitmap> = BTreeMap::new();
             for row in state.rows_of(of).rev().filter(|row| row.stage != Stage::Replaced) {
                 let place = &row.header.place;
-                let (Some(expires), Some(standing)) = (place.expires, of.epochs.get(&place.epoch)) else { continue };
+                let (Some(expires), Some(standing)) = (place.expires, of.epochs.get(&place.epoch)) else {
+                    continue;
+                };
                 let later = later.entry(place.epoch).or_default();
                 let present = &standing.heading | &standing.doubtful;
                 if expires <= now && !row.units.is_disjoint(&present) {
@@ -227,26 +230,21 @@ impl Outbox {
         destination: &DestinationId,
     ) -> Result<Plan, OutboxFailed> {
         let now = self.ports.clock.now();
-        let mut due: Vec<(u8, Timestamp, &LaneState, &Row)> = Vec::new();
+        let mut due: Vec<(u8, &Row)> = Vec::new();
         for (_, of) in state.lanes.iter().filter(|(lane, _)| lane.destination == *destination) {
-            let accepted = |at: &&(u64, u32)| state.at(of, **at).is_some_and(|row| row.stage == Stage::Accepted);
-            let window_full = of.open.iter().filter(accepted).count() >= self.settings.window;
-            for row in of.open.iter().filter_map(|at| state.at(of, *at)).filter(|row| row.next_at <= now) {
-                let rank = match (row.header.place.op, row.stage) {
-                    (Op::Remove, _) => 0,
-                    (Op::Add, Stage::Accepted) => 1,
-                    (Op::Add, _) if window_full => continue,
-                    (Op::Add, _) => 2,
-                };
-                due.push((rank, row.next_at, of, row));
-            }
+            let ready = state.ready(of, self.settings.window).filter(|row| row.next_at <= now);
+            due.extend(ready.map(|row| match (row.header.place.op, row.stage) {
+                (Op::Remove, _) => (0, row),
+                (Op::Add, Stage::Accepted) => (1, row),
+                (Op::Add, _) => (2, row),
+            }));
         }
-        due.sort_by_key(|(rank, next_at, _, row)| (*rank, *next_at, row.header.place.seq, row.header.place.part));
-        for (.., of, row) in due {
+        due.sort_by_key(|(rank, row)| (*rank, row.next_at, row.header.place.seq, row.header.place.part));
+        for (_, row) in due {
             if row.stage == Stage::Accepted {
                 return Ok(Plan { job: Some(Job::Ask(row.header.clone())), ..Plan::default() });
             }
-            if state.may_leave(row) && !state.blocked(of, row) {
+            if state.may_leave(row) {
                 return self.claim(state, row).await;
             }
         }
@@ -261,7 +259,8 @@ impl Outbox {
         let tokens = tokens.collect::<Result<Vec<_>, _>>();
         let members = tokens.map_err(|_| OutboxFailed::TokensGone { batch: row.header.id })?;
         let batch = Batch { header: row.header.clone(), members };
-        let sending = Row { stage: Stage::Sending, attempts: row.attempts.saturating_add(1), polls: 0, ..row.clone() };
+        let sending =
+            Row { stage: Stage::Sending, attempts: row.attempts.saturating_add(1), polls: 0, ..row.clone() };
         let changes = vec![Change::Update { row: Box::new(sending), rejected: None }];
         Ok(Plan { changes, job: Some(Job::Send(batch)), ..Plan::default() })
     }
@@ -278,7 +277,9 @@ impl Outbox {
         match heard {
             Heard::Failed(failed) => self.again(state, row, failed.fault, failed.retry_after_secs),
             Heard::Answer(Answer::Accepted { poll_after_secs }) => self.accepted(row, *poll_after_secs),
-            Heard::Answer(Answer::Unknown) if asked => self.again(state, row, Fault::Broken, None).map(resend),
+            Heard::Answer(Answer::Unknown) if asked => {
+                self.again(state, row, Fault::Broken, None).map(resend)
+            }
             Heard::Answer(Answer::Unknown) => self.again(state, row, Fault::Protocol, None),
             Heard::Answer(Answer::Final(Verdict::Applied)) => self.settle(state, row, &[], None).await,
             Heard::Answer(Answer::Final(Verdict::Partial(rejections))) => {
@@ -288,7 +289,8 @@ impl Outbox {
                 if positions.last().is_some_and(|last| *last >= row.header.count) {
                     return self.again(state, row, Fault::Protocol, None);
                 }
-                self.settle(state, row, &positions, rejections.first().map(|rejection| rejection.reason)).await
+                self.settle(state, row, &positions, rejections.first().map(|rejection| rejection.reason))
+                    .await
             }
             Heard::Answer(Answer::Final(Verdict::Refused(reason))) => self.refused(state, row, *reason).await,
         }
@@ -380,8 +382,12 @@ impl Outbox {
             if removal {
                 // A part gets a new id, because a destination answers an old one as it did before.
                 heritage = self.goes_on(row)?;
-                alarm = (row.header.count == 1).then(|| row.clone());
-                heritage.next_at = heritage.next_at.filter(|_| row.header.count == 1);
+                if row.header.count == 1 {
+                    alarm = Some(row.clone());
+                } else {
+                    // The bad one is not found yet: the halves go at once.
+                    (heritage.next_at, heritage.alarm_at) = (None, row.alarm_at);
+                }
             }
             for part in members.chunks(half) {
                 draft.part_of(row, &part, heritage)?;
@@ -400,7 +406,7 @@ impl Outbox {
         Ok(Plan { changes, ..Plan::default() })
     }
 
-    /// What a part of a removal takes over: it is overdue already, and waits its time.
+    /// What a part of a removal takes over when the destination would not have it: the alarm, and a wait.
     fn goes_on(&self, row: &Row) -> Result<Heritage, OutboxFailed> {
         Ok(Heritage {
             attempts: row.attempts,
@@ -458,7 +464,8 @@ impl Outbox {
     ) -> Result<Plan, OutboxFailed> {
         let mut changes = Vec::new();
         for (_, of) in state.lanes.iter().filter(|(lane, _)| lane.destination == *destination) {
-            for row in of.open.iter().filter_map(|at| state.at(of, *at)).filter(|row| row.alarm_at.is_none()) {
+            for row in of.open.iter().filter_map(|at| state.at(of, *at)).filter(|row| row.alarm_at.is_none())
+            {
                 let mut late = row.clone();
                 let raised = self.alarm(state, &mut late, "overdue")?;
                 if !raised.is_empty() {
@@ -477,7 +484,9 @@ impl Outbox {
         let draft = self.draft(state, lane)?;
         for row in state.rows_of(of).filter(|row| row.kept && row.stage == Stage::Settled) {
             let place = &row.header.place;
-            let Some(standing) = of.epochs.get(&place.epoch).filter(|_| place.op == Op::Add) else { continue };
+            let Some(standing) = of.epochs.get(&place.epoch).filter(|_| place.op == Op::Add) else {
+                continue;
+            };
             let needed = &standing.heading | &standing.doubtful | &standing.acked;
             if row.units.is_subset(&needed) {
                 continue;

@@ -37,7 +37,11 @@ impl OutboxKey {
     }
 
     /// The key `what` of one destination (HKDF-SHA256, RFC 5869).
-    pub(crate) fn derive(&self, destination: &str, what: &[u8]) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealFailed> {
+    pub(crate) fn derive(
+        &self,
+        destination: &str,
+        what: &[u8],
+    ) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealFailed> {
         let root = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(self.0.as_ref());
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         let info = [what, b"|", destination.as_bytes()];
@@ -123,7 +127,12 @@ impl Sealer {
         seal(&self.seal, &place(piece.label(), batch.digest().as_bytes()), plain, entropy)
     }
 
-    pub(crate) fn open(&self, piece: Piece, batch: &BatchId, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealFailed> {
+    pub(crate) fn open(
+        &self,
+        piece: Piece,
+        batch: &BatchId,
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealFailed> {
         let opened = open(&self.seal, &place(piece.label(), batch.digest().as_bytes()), sealed);
         opened.ok_or(SealFailed::Open { batch: *batch })
     }

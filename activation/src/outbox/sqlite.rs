@@ -11,9 +11,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Row as _, Sqlite, Transaction};
 
-use super::store::{
-    Change, Later, Pending, Row, Stage, Store, StoreFailed, Stored, StoredLane, StoredRow,
-};
+use super::store::{Change, Later, Pending, Row, Stage, Store, StoreFailed, Stored, StoredLane, StoredRow};
 use crate::batch::{BatchId, Header, Lane, Op, Place};
 use crate::destination::Reason;
 
@@ -72,6 +70,13 @@ impl Store for SqliteStore {
             };
             tx.commit().await?;
             Ok(stored)
+        })
+    }
+
+    fn generation(&self) -> Later<'_, u64> {
+        Box::pin(async move {
+            let row = sqlx::query("SELECT generation FROM outbox_generation WHERE one = 1");
+            count(&row.fetch_one(&self.pool).await?, "generation")
         })
     }
 
@@ -226,7 +231,8 @@ fn one(rows: u64, what: &'static str) -> Result<(), StoreFailed> {
 }
 
 async fn generation(tx: &mut Transaction<'static, Sqlite>) -> Result<u64, StoreFailed> {
-    let row = sqlx::query("SELECT generation FROM outbox_generation WHERE one = 1").fetch_one(&mut **tx).await?;
+    let row =
+        sqlx::query("SELECT generation FROM outbox_generation WHERE one = 1").fetch_one(&mut **tx).await?;
     count(&row, "generation")
 }
 
@@ -315,7 +321,10 @@ fn read_row(row: &SqliteRow) -> Result<StoredRow, StoreFailed> {
 fn lane_of(row: &SqliteRow) -> Result<Lane, StoreFailed> {
     let name = |column: &'static str| -> Result<&str, StoreFailed> { Ok(row.try_get(column)?) };
     let destination = name("destination")?.parse().map_err(|_| StoreFailed::Unreadable("destination"))?;
-    Ok(Lane { destination, audience: name("audience")?.parse().map_err(|_| StoreFailed::Unreadable("audience"))? })
+    Ok(Lane {
+        destination,
+        audience: name("audience")?.parse().map_err(|_| StoreFailed::Unreadable("audience"))?,
+    })
 }
 
 fn digest(row: &SqliteRow, column: &'static str) -> Result<Digest, StoreFailed> {

@@ -200,11 +200,21 @@ impl State {
         })
     }
 
-    /// When something of a destination is due next, whether or not it is blocked.
-    pub(crate) fn next_due(&self, destination: &DestinationId) -> Option<Timestamp> {
+    /// The batches of a lane that something can be done about, once they are due: not those that wait for another one,
+    /// nor additions beyond the window of those that wait for their final word.
+    pub(crate) fn ready<'s>(&'s self, lane: &'s LaneState, window: usize) -> impl Iterator<Item = &'s Row> {
+        let open = || lane.open.iter().filter_map(|position| self.at(lane, *position));
+        let full = open().filter(|row| row.stage == Stage::Accepted).count() >= window;
+        open().filter(move |row| {
+            let beyond = full && row.header.place.op == Op::Add;
+            row.stage == Stage::Accepted || (!beyond && !self.blocked(lane, row))
+        })
+    }
+
+    /// When something can be done for a destination next.
+    pub(crate) fn next_due(&self, destination: &DestinationId, window: usize) -> Option<Timestamp> {
         let lanes = self.lanes.iter().filter(|(lane, _)| lane.destination == *destination);
-        let open = lanes.flat_map(|(_, of)| of.open.iter().filter_map(|at| self.at(of, *at)));
-        open.map(|row| row.next_at).min()
+        lanes.flat_map(|(_, of)| self.ready(of, window)).map(|row| row.next_at).min()
     }
 }
 

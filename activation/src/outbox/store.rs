@@ -223,6 +223,8 @@ pub struct Stored {
 pub trait Store: Send + Sync {
     /// Everything but the tokens.
     fn load(&self) -> Later<'_, Stored>;
+    /// How many commits there were.
+    fn generation(&self) -> Later<'_, u64>;
     /// The units and tokens of a batch, sealed; `None` if they are no longer kept.
     fn members<'a>(&'a self, batch: &'a BatchId) -> Later<'a, Option<Vec<u8>>>;
     /// All changes or none, if the store is still at `generation`; it is at the next one then.
