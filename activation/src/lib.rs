@@ -5,6 +5,8 @@
 //! * [`arms`]: the control group, drawn by household under a key that is committed to in the log before the start.
 //! * [`audience`]: what one campaign has at one destination, `segment ∧ consent ∧ ¬suppressed ∧ ¬holdout ∧ ¬expired`, told
 //!   as changes.
+//! * [`outbox`]: what is to leave is durable first, leaves at least once, and arrives as one exact set at a
+//!   [`destination`].
 //! * [`members`]: the port to the vault. This room sees positions and, for an instant, canonical identifiers, never rows.
 //!
 //! It never opens the vault, never reads the clock or the system's randomness by itself, and keeps no identifier.
@@ -14,9 +16,11 @@ pub mod arms;
 pub mod audience;
 pub mod batch;
 pub mod campaign;
+pub mod destination;
 pub mod journal;
 mod keys;
 pub mod members;
+pub mod outbox;
 pub mod store;
 
 pub use keys::Secrets;
