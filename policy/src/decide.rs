@@ -182,7 +182,7 @@ impl Bundle {
             purpose: request.purpose.clone(),
             decided_at: now,
             clauses: clauses.into_iter().collect(),
-            obligations,
+            obligations: Box::new(obligations),
         })
     }
 

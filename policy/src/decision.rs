@@ -50,7 +50,7 @@ pub struct Permit {
     pub(crate) purpose: PurposeId,
     pub(crate) decided_at: Timestamp,
     pub(crate) clauses: Vec<ClauseId>,
-    pub(crate) obligations: Obligations,
+    pub(crate) obligations: Box<Obligations>,
 }
 
 impl Permit {
@@ -100,7 +100,7 @@ impl Permit {
     }
 
     /// What the planner must apply.
-    pub const fn obligations(&self) -> &Obligations {
+    pub fn obligations(&self) -> &Obligations {
         &self.obligations
     }
 }

@@ -124,7 +124,7 @@ fn a_campaigns_permit_carries_the_strictest_terms_of_the_contracts_that_bind_it(
         let Decision::Permitted(permit) = bundle.decide(&request(line), today()) else {
             panic!("denied: {line}")
         };
-        let terms = permit.obligations().activation.clone().unwrap();
+        let terms = permit.obligations().activation.as_ref().unwrap();
         let approvers: Vec<String> = terms.approvers.iter().map(ToString::to_string).collect();
         (
             approvers.join(" "),
