@@ -380,7 +380,10 @@ impl Submission<'_> {
     fn same(&self, found: Statement) -> Result<PartyId, ApprovalRefused> {
         let required = self.required.parties();
         if found.campaign != *self.campaign {
-            return Err(ApprovalRefused::OtherCampaign { found: found.campaign, expected: self.campaign.clone() });
+            return Err(ApprovalRefused::OtherCampaign {
+                found: found.campaign,
+                expected: self.campaign.clone(),
+            });
         }
         if !required.contains(&found.party) {
             return Err(ApprovalRefused::NotAsked { party: found.party, required: joined(required) });

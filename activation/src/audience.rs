@@ -30,9 +30,7 @@ use roaring::RoaringBitmap;
 
 pub use admission::{Admitted, Asking, NotAdmitted, Other, Outcome, judge};
 pub use floor::{CONTROLS_MIN, FLOOR_DEFAULT, FLOOR_MIN, Floor, FloorRefused, NoisySize};
-pub use guard::{
-    ATTEMPTS_MAX, CHANGES_MIN, GuardKey, WINDOW_DAYS, advantage_bound, size_divergence,
-};
+pub use guard::{ATTEMPTS_MAX, CHANGES_MIN, GuardKey, WINDOW_DAYS, advantage_bound, size_divergence};
 pub use plan::{Plan, Regular, Step, close, plan};
 pub use roll::Roll;
 pub(crate) use roll::eligible;

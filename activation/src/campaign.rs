@@ -5,14 +5,14 @@ mod content;
 mod lifecycle;
 mod states;
 
-pub use check::{ContentRefused, Problem};
 pub(crate) use check::STORES_MIN;
+pub use check::{ContentRefused, Problem};
 pub use content::{
-    Caps, Channel, Class, Content, Creative, Day, Daypart, DestinationRef, Holdout, Hypothesis, Metric, Minute, MinuteRefused, Place, Price,
-    PriceModel, SegmentRef,
+    Caps, Channel, Class, Content, Creative, Day, Daypart, DestinationRef, Holdout, Hypothesis, Metric,
+    Minute, MinuteRefused, Place, Price, PriceModel, SegmentRef,
 };
-pub use lifecycle::{AnyCampaign, Approving, Armed, Campaign, Kept, Moved, TransitionRefused};
 pub(crate) use lifecycle::Loaded;
+pub use lifecycle::{AnyCampaign, Approving, Armed, Campaign, Kept, Moved, TransitionRefused};
 pub use states::{
     Approved, By, Cancelled, Draft, Ended, Measured, Refused, Running, Scheduled, State, Submitted, Verdict,
 };

@@ -5,6 +5,7 @@
 //! * [`arms`]: the control group, drawn by household under a key that is committed to in the log before the start.
 //! * [`audience`]: what one campaign has at one destination, `segment ∧ consent ∧ ¬suppressed ∧ ¬holdout ∧ ¬expired`, told
 //!   as changes.
+//! * [`tick`]: what is told when, in the one order that a crash cannot break.
 //! * [`outbox`]: what is to leave is durable first, leaves at least once, and arrives as one exact set at a
 //!   [`destination`].
 //! * [`members`]: the port to the vault. This room sees positions and, for an instant, canonical identifiers, never rows.
@@ -22,5 +23,6 @@ mod keys;
 pub mod members;
 pub mod outbox;
 pub mod store;
+pub mod tick;
 
 pub use keys::Secrets;

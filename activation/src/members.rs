@@ -41,7 +41,7 @@ impl fmt::Debug for HouseholdKey {
 }
 
 /// What this room may learn from the vault, as of one moment per call.
-pub trait Members: Sync {
+pub trait Members: Send + Sync {
     /// Who the approved predicate selects now. Sybil cards (no tenure, no trips) are not in it.
     ///
     /// # Errors

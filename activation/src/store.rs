@@ -279,9 +279,10 @@ impl CampaignStore {
     /// # Errors
     /// When store or log fail.
     pub async fn recover(&self) -> Result<u64, CampaignStoreFailed> {
-        let rows = sqlx::query("SELECT entry FROM campaign_entries WHERE log_index IS NULL ORDER BY at, result")
-            .fetch_all(&self.pool)
-            .await?;
+        let rows =
+            sqlx::query("SELECT entry FROM campaign_entries WHERE log_index IS NULL ORDER BY at, result")
+                .fetch_all(&self.pool)
+                .await?;
         for row in &rows {
             self.log(&entry_of(row)?).await?;
         }
@@ -345,15 +346,14 @@ fn loaded(
     approvers: &Approvers,
     logged: u64,
 ) -> Result<Loaded, CampaignStoreFailed> {
-    let not_believed =
-        |reason: String| CampaignStoreFailed::NotBelieved { campaign: id.clone(), reason };
+    let not_believed = |reason: String| CampaignStoreFailed::NotBelieved { campaign: id.clone(), reason };
     let content = crate::campaign::Content::from_json(&text(row, "content")?)?;
     let digest = content.digest()?;
     if text(row, "digest")? != digest.to_string() || content.campaign != *id {
         return Err(not_believed("its content has another digest or name".to_owned()));
     }
-    let kept: Kept = serde_json::from_str(&text(row, "kept")?)
-        .map_err(|_| CampaignStoreFailed::Unreadable("kept"))?;
+    let kept: Kept =
+        serde_json::from_str(&text(row, "kept")?).map_err(|_| CampaignStoreFailed::Unreadable("kept"))?;
     let revision =
         u32::try_from(number(row, "revision")?).map_err(|_| CampaignStoreFailed::Unreadable("revision"))?;
     kept.check(&content, digest, revision, approvers).map_err(|refused| not_believed(refused.to_string()))?;

@@ -20,8 +20,8 @@ use std::sync::Arc;
 use activation::Secrets;
 use activation::arms::{Arm, Arms, ArmsKey};
 use activation::audience::{
-    ATTEMPTS_MAX, Asking, Audience, AudienceRules, Floor, GuardKey, NoisySize, NotAdmitted, Other, Outcome, Regular, Roll,
-    Terms, advantage_bound, judge, plan, size_divergence,
+    ATTEMPTS_MAX, Asking, Audience, AudienceRules, Floor, GuardKey, NoisySize, NotAdmitted, Other, Outcome,
+    Regular, Roll, Terms, advantage_bound, judge, plan, size_divergence,
 };
 use activation::store::{Admission, CampaignStore, CampaignStoreFailed};
 use core_support::*;
@@ -318,21 +318,33 @@ async fn attempts_are_counted_and_a_refusal_stands() {
         let campaign = approved(&format!("probe-{n}"), predicate(n)).await;
         for _ in 0..3 {
             let refused = ask(&campaign, &close_by).await;
-            assert!(matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::TooSimilar))), "{refused:?}");
+            assert!(
+                matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::TooSimilar))),
+                "{refused:?}"
+            );
         }
         // The segment changes until it differs clearly: the refusal of this window stands.
         let mut far = base.clone();
         far.segment.remove_range(0..900);
         let refused = ask(&campaign, &far).await;
-        assert!(matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::TooSimilar))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::TooSimilar))),
+            "{refused:?}"
+        );
     }
     let campaign = approved("eleventh", predicate(11)).await;
     let refused = ask(&campaign, &base).await;
-    assert!(matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::Attempts { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::Attempts { .. }))),
+        "{refused:?}"
+    );
     // The same predicate as an admitted one would show one more size, and costs an attempt, too.
     let again = approved("again", predicate(0)).await;
     let refused = ask(&again, &base).await;
-    assert!(matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::Attempts { .. }))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CampaignStoreFailed::NotAdmitted(NotAdmitted::Attempts { .. }))),
+        "{refused:?}"
+    );
     // Every verdict is in the log, once, and says nothing about members.
     let entries = log.entries.lock().unwrap();
     let refused = entries.iter().filter(|entry| entry.kind == audits::Kind::AudienceRefused).count();

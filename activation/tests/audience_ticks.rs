@@ -170,7 +170,9 @@ fn at_a_change_of_epoch_everything_is_taken_back_first_and_told_anew() {
     let withdrawn = before.max().unwrap();
     world.vault.consented.remove(withdrawn);
     let plan = world.tick(turn, usize::MAX);
-    let [Step::Retire { epoch: retired, units }, Step::Add { epoch: added, units: again, expires }] = &plan.steps[..] else {
+    let [Step::Retire { epoch: retired, units }, Step::Add { epoch: added, units: again, expires }] =
+        &plan.steps[..]
+    else {
         panic!("{plan:?}");
     };
     assert_eq!((*retired, *added), (old, old + 1));
@@ -362,7 +364,8 @@ fn no_two_destinations_and_no_two_epochs_share_a_name() {
     for destination in ["gateway", "folder", "partner-dsp"] {
         for number in [690, 691, 692] {
             let epoch = PseudonymEpoch::from_number(number);
-            let key = ScopedKey::derive(secrets.master(), secrets.tenant(), &destination.parse().unwrap(), epoch);
+            let key =
+                ScopedKey::derive(secrets.master(), secrets.tenant(), &destination.parse().unwrap(), epoch);
             let renderer = Renderer::Scoped(key.renderer());
             let rendered = render(&units, &nobody(), naming(&ALL_KINDS, &renderer), &vault).unwrap();
             assert_eq!(rendered.members.len(), 1_000);

@@ -3,8 +3,8 @@
 mod core_support;
 
 use activation::arms::{
-    Arm, Arms, ArmsKey, Commitment, GlobalHoldout, Opening, OpeningRefused, Pairing, PairingRefused, StorePeriod,
-    contamination, pair_stores, sample_ratio,
+    Arm, Arms, ArmsKey, Commitment, GlobalHoldout, Opening, OpeningRefused, Pairing, PairingRefused,
+    StorePeriod, contamination, pair_stores, sample_ratio,
 };
 use activation::campaign::Place;
 use activation::members::HouseholdKey;
@@ -75,8 +75,7 @@ fn an_arm_is_the_hmac_that_the_document_says() {
 
 /// master = 03…03, tenant `retailer`, campaign `butter`, salt = 01…01, households = sha256 of length-prefixed parts.
 const ORACLE_ARMS: &str = "tcccctcttctttctttctctttctcccctct";
-const ORACLE_COMMITMENT: &str =
-    "sha256:f5002165b0385daef553a413c3ae7c59f1bd0338193ca98b619df6fb42572edf";
+const ORACLE_COMMITMENT: &str = "sha256:f5002165b0385daef553a413c3ae7c59f1bd0338193ca98b619df6fb42572edf";
 
 #[test]
 fn campaigns_draw_independently() {
@@ -105,7 +104,8 @@ fn the_global_group_is_in_no_campaigns_arms() {
     let global = GlobalHoldout::derive(&secrets, "2026-H2", 500);
     let with = |name: &str| Arms::new(&key(name, 1), id(name), 1_000, Some(&global), None);
     let (one, other) = (with("butter"), with("cheese"));
-    let of = |arms: &Arms, arm: Arm| (0..50_000).filter(|h| arms.of(&household(*h)) == arm).collect::<Vec<_>>();
+    let of =
+        |arms: &Arms, arm: Arm| (0..50_000).filter(|h| arms.of(&household(*h)) == arm).collect::<Vec<_>>();
     let group = of(&one, Arm::Global);
     assert_eq!(group, of(&other, Arm::Global));
     assert!((group.len() as f64 - 2_500.0).abs() < binomial_bound(50_000.0, 0.05));
@@ -137,7 +137,10 @@ fn a_commitment_opens_to_what_was_committed_to_and_to_nothing_else() {
         Opening::new(&key("butter", 1), &Arms::new(&key("butter", 1), id("cheese"), 1_000, None, None)),
     ];
     for other in others {
-        assert!(matches!(other.open(drawn.commitment()), Err(OpeningRefused::Commitment { .. })), "{other:?}");
+        assert!(
+            matches!(other.open(drawn.commitment()), Err(OpeningRefused::Commitment { .. })),
+            "{other:?}"
+        );
     }
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
     let key_text = value["key"].as_str().unwrap().to_owned();

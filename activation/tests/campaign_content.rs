@@ -84,7 +84,11 @@ fn every_broken_rule_is_told_with_its_place() {
         ("\"almaty-02\"", "\" almaty\"", "stores"),
         ("to   = \"12:00\"", "to   = \"08:00\"", "daypart[0]"),
         ("[\"tue\", \"mon\"]", "[]", "daypart[0]"),
-        ("[[daypart]]", "[[daypart]]\ndays = [\"mon\"]\nfrom = \"11:00\"\nto = \"13:00\"\n[[daypart]]", "daypart[1]"),
+        (
+            "[[daypart]]",
+            "[[daypart]]\ndays = [\"mon\"]\nfrom = \"11:00\"\nto = \"13:00\"\n[[daypart]]",
+            "daypart[1]",
+        ),
         ("per_day = 2", "per_day = 0", "caps.per_day"),
         ("per_campaign = 8", "per_campaign = 1", "caps.per_campaign"),
         ("2026-12-28", "2026-11-30", "ends"),

@@ -8,8 +8,8 @@ use activation::approval::{ApprovalRefused, Approvers, Required};
 use activation::arms::ArmsKey;
 use activation::audience::{Admitted, Floor, GuardKey, NoisySize};
 use activation::campaign::{
-    AnyCampaign, Approved, Approving, Armed, Campaign, Draft, Running, Scheduled, Submitted, TransitionRefused,
-    Verdict,
+    AnyCampaign, Approved, Approving, Armed, Campaign, Draft, Running, Scheduled, Submitted,
+    TransitionRefused, Verdict,
 };
 use activation::store::{Admission, CampaignStore, CampaignStoreFailed};
 use audits::Kind;
@@ -63,12 +63,14 @@ impl House {
     async fn approve(&self, campaign: Campaign<Submitted>) -> Campaign<Approved> {
         let legal = principal("retailer", Role::Legal);
         let note = self.note(&campaign, "retailer");
-        let Approving::Waiting(moved) = campaign.approve(&note, &self.approvers, &legal, day(1)).unwrap() else {
+        let Approving::Waiting(moved) = campaign.approve(&note, &self.approvers, &legal, day(1)).unwrap()
+        else {
             panic!("one approval is enough where two are needed");
         };
         let campaign = self.store.save(moved).await.unwrap();
         let note = self.note(&campaign, "jv-north");
-        let Approving::Complete(moved) = campaign.approve(&note, &self.approvers, &legal, day(1)).unwrap() else {
+        let Approving::Complete(moved) = campaign.approve(&note, &self.approvers, &legal, day(1)).unwrap()
+        else {
             panic!("two approvals are not enough");
         };
         self.store.save(moved).await.unwrap()
@@ -109,8 +111,11 @@ async fn a_campaign_goes_from_draft_to_measured_and_every_step_is_in_the_log() {
     let report = Digest::of(b"report");
     let early = ended.measure(report, Verdict::Certified, &steward, day(47));
     assert!(matches!(early, Err(TransitionRefused::TooEarly { .. })));
-    let measured =
-        house.store.save(ended.measure(report, Verdict::Certified, &steward, day(48)).unwrap()).await.unwrap();
+    let measured = house
+        .store
+        .save(ended.measure(report, Verdict::Certified, &steward, day(48)).unwrap())
+        .await
+        .unwrap();
 
     let entries = house.log.entries.lock().unwrap().clone();
     let steps: Vec<_> = entries
@@ -141,8 +146,7 @@ async fn a_campaign_goes_from_draft_to_measured_and_every_step_is_in_the_log() {
     let rows = (0..500).map(|unit| (vault.household(unit), arms.of(&vault.household(unit))));
     assert_eq!(opening.verify(commitment, rows), Ok(500));
 
-    let AnyCampaign::Measured(loaded) =
-        house.store.load(measured.id(), &house.approvers).await.unwrap()
+    let AnyCampaign::Measured(loaded) = house.store.load(measured.id(), &house.approvers).await.unwrap()
     else {
         panic!("another state came back");
     };
@@ -163,7 +167,8 @@ async fn every_wrong_signature_has_its_own_reason() {
         outcome => panic!("{outcome:?}"),
     };
     let statement = campaign.submission().statement(&party("retailer"));
-    let sign = |statement: &activation::approval::Statement, by: &Signer| statement.sign(&by.name, &by.key).unwrap();
+    let sign =
+        |statement: &activation::approval::Statement, by: &Signer| statement.sign(&by.name, &by.key).unwrap();
 
     assert!(matches!(tell("hello".to_owned()), ApprovalRefused::Form { .. }));
     assert!(matches!(tell(house.note(&other, "retailer")), ApprovalRefused::OtherCampaign { .. }));
@@ -275,8 +280,10 @@ async fn times_are_kept() {
 async fn arms_and_audiences_of_another_content_are_not_taken() {
     let house = house().await;
     let steward = principal("retailer", Role::Steward);
-    let (butter, cheese) =
-        (house.approve(house.submitted("butter").await).await, house.approve(house.submitted("cheese").await).await);
+    let (butter, cheese) = (
+        house.approve(house.submitted("butter").await).await,
+        house.approve(house.submitted("cheese").await).await,
+    );
     let (of_butter, of_cheese) = (house.admitted(&butter).await, house.admitted(&cheese).await);
     let secrets = secrets();
     let armed = || Armed { secrets: &secrets, salt: [7; 32], global: None, pairing: None };
@@ -388,7 +395,11 @@ async fn a_state_that_was_put_into_the_file_by_hand_is_not_believed() {
         let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).foreign_keys(false);
         let pool = sqlx::sqlite::SqlitePool::connect_with(options).await.unwrap();
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap();
-        let kept: String = sqlx::query("SELECT kept FROM campaigns WHERE id = 'butter'").fetch_one(&pool).await.unwrap().get(0);
+        let kept: String = sqlx::query("SELECT kept FROM campaigns WHERE id = 'butter'")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+            .get(0);
         pool.close().await;
         kept
     };
@@ -408,12 +419,17 @@ async fn a_state_that_was_put_into_the_file_by_hand_is_not_believed() {
         r#"{{"state":"approved","submitted":{},"at":1}}"#,
         kept.replacen(r#""state":"submitted","#, "", 1)
     );
-    let reason = refused(&format!("UPDATE campaigns SET state = 'approved', kept = '{approved}' WHERE id = 'butter'")).await;
+    let reason =
+        refused(&format!("UPDATE campaigns SET state = 'approved', kept = '{approved}' WHERE id = 'butter'"))
+            .await;
     assert!(reason.contains("has not approved it"), "{reason}");
     // A partner is forgotten: nobody signed yet, but this state was never logged.
     let forgotten = kept.replacen(r#","partners":["jv-north"]"#, "", 1);
     assert_ne!(forgotten, kept);
-    let reason = refused(&format!("UPDATE campaigns SET state = 'submitted', kept = '{forgotten}' WHERE id = 'butter'")).await;
+    let reason = refused(&format!(
+        "UPDATE campaigns SET state = 'submitted', kept = '{forgotten}' WHERE id = 'butter'"
+    ))
+    .await;
     assert!(reason.contains("not the one that was logged"), "{reason}");
     // Another content under the same approvals.
     let reason = refused(

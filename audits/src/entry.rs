@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use ids::{
-    AudienceId, CampaignId, ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId,
-    Subject, Timestamp,
+    AudienceId, CampaignId, ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId,
+    RequestId, Subject, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 

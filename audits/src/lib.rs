@@ -60,10 +60,11 @@ pub use entry::{
     Remaining,
 };
 pub use folder::{Fault, StorageFailed, VerifyRefused};
-pub use log::{AppendFailed, Log, LogConfig, ReadRefused};
 pub use json::{NumberRefused, canonical as canonical_json};
+pub use log::{AppendFailed, Log, LogConfig, ReadRefused};
 pub use note::{
-    Checkpoint, LogKey, NoteRefused, Origin, OriginRefused, VerifierKey, VerifierKeyRefused, open_note, sign_note,
+    Checkpoint, LogKey, NoteRefused, Origin, OriginRefused, VerifierKey, VerifierKeyRefused, open_note,
+    sign_note,
 };
 pub use receipt::{Receipt, ReceiptRefused};
 pub use recover::LogRefused;

@@ -264,7 +264,9 @@ impl Checkpoint {
 /// When the text does not end with a newline or holds another control character.
 pub fn sign_note(text: &str, name: &Origin, key: &LogKey) -> Result<String, NoteRefused> {
     if !text.ends_with('\n') || text.chars().any(|c| c < ' ' && c != '\n') {
-        return Err(NoteRefused::Form { reason: "a note's text is of whole lines without control characters" });
+        return Err(NoteRefused::Form {
+            reason: "a note's text is of whole lines without control characters",
+        });
     }
     let id = key.verifier_key(name)?.key_id();
     let signature = key.pair()?.sign(text.as_bytes());

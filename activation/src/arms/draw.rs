@@ -246,7 +246,8 @@ impl Arms {
     }
 
     fn flip<'p>(&self, pair: &'p Pair) -> (&'p Place, &'p Place) {
-        let coin = keyed_u64(&self.campaign.key, &[&[STORES], pair.a.0.as_bytes(), pair.b.0.as_bytes()]) >> 63;
+        let coin =
+            keyed_u64(&self.campaign.key, &[&[STORES], pair.a.0.as_bytes(), pair.b.0.as_bytes()]) >> 63;
         if coin == 0 { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) }
     }
 }
@@ -275,7 +276,9 @@ pub enum OpeningRefused {
     #[error("the opening's key is not 64 lower-case hex digits")]
     Key,
     /// It opens something else.
-    #[error("the opening does not belong to the commitment {commitment}: another key, share, campaign or pairing")]
+    #[error(
+        "the opening does not belong to the commitment {commitment}: another key, share, campaign or pairing"
+    )]
     Commitment {
         /// What was logged.
         commitment: Commitment,
@@ -332,7 +335,11 @@ impl Opening {
             let drawn = arms.of(&household);
             if said != Arm::Global {
                 if said != drawn {
-                    return Err(OpeningRefused::Assignment { row, said: said.as_str(), drawn: drawn.as_str() });
+                    return Err(OpeningRefused::Assignment {
+                        row,
+                        said: said.as_str(),
+                        drawn: drawn.as_str(),
+                    });
                 }
                 checked += 1;
             }

@@ -107,7 +107,9 @@ pub enum NotAdmitted {
     )]
     TooSimilar,
     /// Nothing left to try.
-    #[error("this buyer has used all {ATTEMPTS_MAX} attempts at an audience: the next window begins at {until}")]
+    #[error(
+        "this buyer has used all {ATTEMPTS_MAX} attempts at an audience: the next window begins at {until}"
+    )]
     Attempts {
         /// When the next window begins.
         until: Timestamp,

@@ -34,7 +34,9 @@ pub struct Floor(u64);
 
 /// A floor is too low.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("{asked} is below the lowest floor of an audience: set {FLOOR_MIN} or more ({FLOOR_DEFAULT} by default)")]
+#[error(
+    "{asked} is below the lowest floor of an audience: set {FLOOR_MIN} or more ({FLOOR_DEFAULT} by default)"
+)]
 pub struct FloorRefused {
     asked: u64,
 }

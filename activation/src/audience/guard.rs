@@ -127,11 +127,8 @@ mod tests {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         let one = key().difference(&nord, &a, 7);
         assert_eq!(one, key().difference(&nord, &a, 7));
-        let others = [
-            key().difference(&ost, &a, 7),
-            key().difference(&nord, &b, 7),
-            key().difference(&nord, &a, 8),
-        ];
+        let others =
+            [key().difference(&ost, &a, 7), key().difference(&nord, &b, 7), key().difference(&nord, &a, 8)];
         assert!(others.iter().any(|other| *other != one), "{one} {others:?}");
     }
 

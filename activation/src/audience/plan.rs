@@ -176,8 +176,7 @@ pub fn close(audience: &Audience, told: &BTreeMap<u64, RoaringBitmap>, now: Time
     let mut next = audience.clone();
     next.closed = next.closed.or(Some(now));
     let held = told.iter().filter(|(_, units)| !units.is_empty());
-    let steps: Vec<_> =
-        held.map(|(&epoch, units)| Step::Retire { epoch, units: units.clone() }).collect();
+    let steps: Vec<_> = held.map(|(&epoch, units)| Step::Retire { epoch, units: units.clone() }).collect();
     let urgent = steps.iter().fold(RoaringBitmap::new(), |all, step| all | step.units());
     next.terms.forget(&urgent);
     next.owed.clear();

@@ -65,6 +65,11 @@ impl Roll {
         (&self.segment & &self.consented) - &self.suppressed
     }
 
+    /// The roll of a destination that would not take these: they are not tried again.
+    pub fn without(&self, units: &RoaringBitmap) -> Self {
+        Self { treated: &self.treated - units, ..self.clone() }
+    }
+
     /// Whose identifiers must not be among those that are added: controls and suppressed shoppers of the segment. A phone
     /// that is known of two cards would otherwise reach a control through the other card.
     pub fn blocked(&self) -> RoaringBitmap {

@@ -87,11 +87,7 @@ pub fn render(
 }
 
 /// Fingerprints of every token of these shoppers, sorted.
-fn taboo(
-    blocked: &RoaringBitmap,
-    naming: Naming<'_>,
-    members: &dyn Members,
-) -> Result<Vec<u64>, TickFailed> {
+fn taboo(blocked: &RoaringBitmap, naming: Naming<'_>, members: &dyn Members) -> Result<Vec<u64>, TickFailed> {
     let mut taboo = Vec::new();
     for kind in naming.reached {
         taboo.extend(named(blocked, *kind, naming.renderer, members, |_, token| fingerprint(&token))?);

@@ -52,9 +52,8 @@ impl ContentRefused {
 }
 
 pub(super) fn unreadable_toml(text: &str, error: &toml::de::Error) -> ContentRefused {
-    let line = error.span().map_or(1, |span| {
-        text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1
-    });
+    let line =
+        error.span().map_or(1, |span| text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1);
     let reason = error.message().replace('\n', " ");
     ContentRefused::one(format!("line {line}"), reason, "see the documented form of a campaign file")
 }

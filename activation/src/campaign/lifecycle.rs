@@ -107,7 +107,9 @@ pub enum TransitionRefused {
         reason: String,
     },
     /// The arms are not those that were committed to.
-    #[error("the draw does not fit the commitment {commitment}: another master key or another global control group")]
+    #[error(
+        "the draw does not fit the commitment {commitment}: another master key or another global control group"
+    )]
     Commitment {
         /// As logged.
         commitment: String,
@@ -220,11 +222,7 @@ impl Campaign<Draft> {
     ///
     /// # Errors
     /// When the content breaks rules.
-    pub fn draft(
-        content: Content,
-        by: &Principal,
-        at: Timestamp,
-    ) -> Result<Moved<Draft>, TransitionRefused> {
+    pub fn draft(content: Content, by: &Principal, at: Timestamp) -> Result<Moved<Draft>, TransitionRefused> {
         let content = content.checked()?;
         let digest = content.digest()?;
         let state = Draft { by: by.into(), at };
@@ -321,8 +319,7 @@ impl Campaign<Submitted> {
             return Err(TransitionRefused::NotAsked { party: by.party().clone() });
         }
         let by: By = by.into();
-        let state =
-            Refused { submitted: self.state.clone(), by: by.clone(), reason: reason_of(reason)?, at };
+        let state = Refused { submitted: self.state.clone(), by: by.clone(), reason: reason_of(reason)?, at };
         self.to(state, &by, at)
     }
 }
@@ -388,9 +385,9 @@ impl Campaign<Approved> {
             return Err(misfit(format!("{are} audiences are admitted for {should} destinations")));
         }
         let of = |destination: &ids::DestinationId| {
-            let found = admitted.iter().find(|admitted| {
-                admitted.content() == self.digest && admitted.destination() == destination
-            });
+            let found = admitted
+                .iter()
+                .find(|admitted| admitted.content() == self.digest && admitted.destination() == destination);
             found
                 .map(|admitted| (destination.clone(), admitted.audience().clone()))
                 .ok_or_else(|| misfit(format!("no audience of this content is admitted for `{destination}`")))
@@ -489,8 +486,7 @@ fn draw(
     global: Option<&GlobalHoldout>,
 ) -> Result<(ArmsKey, Arms), TransitionRefused> {
     let key = ArmsKey::derive(secrets, id, &scheduled.salt.0);
-    let arms =
-        Arms::new(&key, id.clone(), scheduled.design.share_bp, global, scheduled.pairing.as_ref());
+    let arms = Arms::new(&key, id.clone(), scheduled.design.share_bp, global, scheduled.pairing.as_ref());
     if arms.commitment() == scheduled.commitment && *arms.design() == scheduled.design {
         Ok((key, arms))
     } else {
@@ -672,7 +668,11 @@ impl Kept {
         match self {
             Self::Draft(_) | Self::Submitted(_) | Self::Refused(_) => false,
             Self::Cancelled(state) => state.scheduled.is_some(),
-            Self::Approved(_) | Self::Scheduled(_) | Self::Running(_) | Self::Ended(_) | Self::Measured(_) => true,
+            Self::Approved(_)
+            | Self::Scheduled(_)
+            | Self::Running(_)
+            | Self::Ended(_)
+            | Self::Measured(_) => true,
         }
     }
 
@@ -695,9 +695,7 @@ impl Kept {
             approval.check(&submission, approvers)?;
         }
         match submitted.missing().first() {
-            Some(party) if self.is_approved() => {
-                Err(StateRefused::Unapproved { party: (*party).clone() })
-            }
+            Some(party) if self.is_approved() => Err(StateRefused::Unapproved { party: (*party).clone() }),
             _ => Ok(()),
         }
     }

@@ -10,8 +10,8 @@ use sqlx::{Row, Sqlite, Transaction};
 use super::rows::{number, optional, stored, text};
 use super::{CampaignStore, CampaignStoreFailed, owe};
 use crate::audience::{
-    ATTEMPTS_MAX, Admitted, Asking, Audience, Floor, GuardKey, NoisySize, NotAdmitted, Other, Outcome,
-    Terms, WINDOW_DAYS, eligible, judge,
+    ATTEMPTS_MAX, Admitted, Asking, Audience, Floor, GuardKey, NoisySize, NotAdmitted, Other, Outcome, Terms,
+    WINDOW_DAYS, eligible, judge,
 };
 use crate::campaign::{Approved, Campaign};
 use crate::members::Members;
@@ -68,7 +68,9 @@ impl CampaignStore {
             return Ok(admitted);
         }
         let (outcome, attempt) = match said(&mut tx, &asking).await? {
-            Said::Nothing { attempts } | Said::Admitted { attempts } if attempts >= u64::from(ATTEMPTS_MAX) => {
+            Said::Nothing { attempts } | Said::Admitted { attempts }
+                if attempts >= u64::from(ATTEMPTS_MAX) =>
+            {
                 return Err(NotAdmitted::Attempts { until: asking.window_ends() }.into());
             }
             Said::Nothing { attempts } => {
@@ -124,12 +126,13 @@ impl CampaignStore {
         asking: &Asking,
     ) -> Result<Vec<Other>, CampaignStoreFailed> {
         let since = asking.at.as_millis().saturating_sub(WINDOW_DAYS * DAY_MILLIS);
-        let rows =
-            sqlx::query("SELECT * FROM audiences WHERE buyer = $1 AND (closed IS NULL OR closed > $2 OR opened > $2)")
-                .bind(asking.buyer.as_str())
-                .bind(since)
-                .fetch_all(&mut **tx)
-                .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM audiences WHERE buyer = $1 AND (closed IS NULL OR closed > $2 OR opened > $2)",
+        )
+        .bind(asking.buyer.as_str())
+        .bind(since)
+        .fetch_all(&mut **tx)
+        .await?;
         let mut others = Vec::new();
         for row in &rows {
             let (audience, _) = self.audience_of(row)?;
@@ -195,11 +198,7 @@ impl CampaignStore {
     ///
     /// # Errors
     /// When it has changed since it was read.
-    pub async fn save_audience(
-        &self,
-        audience: &Audience,
-        version: u64,
-    ) -> Result<u64, CampaignStoreFailed> {
+    pub async fn save_audience(&self, audience: &Audience, version: u64) -> Result<u64, CampaignStoreFailed> {
         let next = version + 1;
         let sealed = self.seal.close(audience, next, self.entropy.as_ref())??;
         let done = sqlx::query(
@@ -251,10 +250,7 @@ enum Said {
     Refused,
 }
 
-async fn said(
-    tx: &mut Transaction<'static, Sqlite>,
-    asking: &Asking,
-) -> Result<Said, CampaignStoreFailed> {
+async fn said(tx: &mut Transaction<'static, Sqlite>, asking: &Asking) -> Result<Said, CampaignStoreFailed> {
     let rows = sqlx::query("SELECT segment, outcome FROM admissions WHERE buyer = $1 AND period = $2")
         .bind(asking.buyer.as_str())
         .bind(stored(asking.window())?)
@@ -334,9 +330,7 @@ fn verdict_entry(
     };
     let (kind, decision, word) = match outcome {
         Outcome::Admitted => (Kind::AudienceAdmitted, Decision::Permitted, "admitted"),
-        Outcome::TooSimilar => {
-            (Kind::AudienceRefused, Decision::Denied, NotAdmitted::TooSimilar.code())
-        }
+        Outcome::TooSimilar => (Kind::AudienceRefused, Decision::Denied, NotAdmitted::TooSimilar.code()),
     };
     let result = Digest::of_parts(&[
         LABEL,
