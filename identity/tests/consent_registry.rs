@@ -1,6 +1,6 @@
 //! The consent registry: what counts, what is kept, what a crash, a bad file or an old copy can do to it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

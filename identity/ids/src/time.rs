@@ -53,7 +53,9 @@ impl fmt::Display for Timestamp {
 
 /// Why a text is not a moment.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-#[error("this is not a moment: expected RFC 3339 such as `2026-05-31T23:59:59Z`, or a day, which means its first moment in UTC")]
+#[error(
+    "this is not a moment: expected RFC 3339 such as `2026-05-31T23:59:59Z`, or a day, which means its first moment in UTC"
+)]
 pub struct TimestampRefused;
 
 impl FromStr for Timestamp {
