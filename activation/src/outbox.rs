@@ -595,8 +595,8 @@ impl Outbox {
     /// When the store fails.
     pub async fn health(&self, destination: &DestinationId) -> Result<Health, OutboxFailed> {
         let state = self.look().await?;
-        let mut health = Health::default();
-        health.fault = self.streaks().get(destination).and_then(|(_, fault)| *fault);
+        let fault = self.streaks().get(destination).and_then(|(_, fault)| *fault);
+        let mut health = Health { fault, ..Health::default() };
         for (_, of) in state.lanes.iter().filter(|(lane, _)| lane.destination == *destination) {
             for row in of.open.iter().filter_map(|at| state.at(of, *at)) {
                 health.open += 1;

@@ -9,6 +9,7 @@ use ids::Timestamp;
 use super::{Answer, Reason, Rejection, Verdict};
 use crate::batch::{Batch, Header, Lane, MEMBERS_MAX, Op, Place};
 
+#[expect(clippy::allow_attributes, clippy::allow_attributes_without_reason, reason = "generated code")]
 mod generated {
     tonic::include_proto!("audience.v1");
 }

@@ -1,5 +1,7 @@
 //! The outbox against destinations, stores and logs that fail in every way.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
+
 mod crashes;
 mod order;
 mod poison;

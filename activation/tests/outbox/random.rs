@@ -70,7 +70,7 @@ impl Model {
 /// Runs one act; whatever the process says when it dies, the act is repeated by the next one.
 async fn perform(world: &World, outbox: &Outbox, model: &Model, act: &Act) -> bool {
     let expires = crate::world::START.plus_secs(400 * 86_400);
-    let done = match act {
+    match act {
         Act::Tick { lane, .. } => {
             let lane = &model.lanes[*lane];
             tick(outbox, model, lane, expires).await
@@ -85,8 +85,7 @@ async fn perform(world: &World, outbox: &Outbox, model: &Model, act: &Act) -> bo
         }
         Act::Pump(fake) => outbox.pump(&world.fakes[*fake].id).await.is_ok(),
         Act::Wait(_) | Act::Late(_) | Act::Consent(_) | Act::Fuse(..) => true,
-    };
-    done
+    }
 }
 
 /// As the audience's tick does it: compare the target with where the members are heading.

@@ -217,8 +217,11 @@ impl Fake {
 
     /// One with these moods, and good ever after.
     pub(crate) fn scripted(id: &str, moods: &[Mood]) -> Arc<Self> {
-        let mut moods = moods.to_vec().into_iter();
-        Self::new(id, move || moods.next().unwrap_or(Mood::Good))
+        let (moods, mut turn) = (moods.to_vec(), 0);
+        Self::new(id, move || {
+            turn += 1;
+            moods.get(turn - 1).copied().unwrap_or(Mood::Good)
+        })
     }
 
     pub(crate) fn become_good(&self) {
