@@ -83,7 +83,9 @@ impl World {
     fn tell(&mut self, step: &Step) {
         match step {
             Step::Remove { epoch, units } => *self.told.entry(*epoch).or_default() -= units,
-            Step::Retire { epoch, .. } => drop(self.told.remove(epoch)),
+            Step::Retire { epoch, .. } => {
+                self.told.remove(epoch);
+            }
             Step::Add { epoch, units, .. } => *self.told.entry(*epoch).or_default() |= units,
         }
     }
@@ -314,13 +316,27 @@ proptest! {
             for event in events {
                 let vault = &mut world.vault;
                 match event {
-                    Event::Withdraw(unit) => drop(vault.consented.remove(unit)),
-                    Event::Agree(unit) => drop(vault.consented.insert(unit)),
-                    Event::Suppress(unit) => drop(vault.suppressed.insert(unit)),
-                    Event::Move(unit, to) => drop(vault.moved.insert(unit, to / per_household)),
-                    Event::Loses(unit) => drop(vault.without_household.insert(unit)),
-                    Event::Enter(from, n) => drop(vault.segment.insert_range(from..UNITS.min(from + n))),
-                    Event::Leave(from, n) => drop(vault.segment.remove_range(from..UNITS.min(from + n))),
+                    Event::Withdraw(unit) => {
+                        vault.consented.remove(unit);
+                    }
+                    Event::Agree(unit) => {
+                        vault.consented.insert(unit);
+                    }
+                    Event::Suppress(unit) => {
+                        vault.suppressed.insert(unit);
+                    }
+                    Event::Move(unit, to) => {
+                        vault.moved.insert(unit, to / per_household);
+                    }
+                    Event::Loses(unit) => {
+                        vault.without_household.insert(unit);
+                    }
+                    Event::Enter(from, n) => {
+                        vault.segment.insert_range(from..UNITS.min(from + n));
+                    }
+                    Event::Leave(from, n) => {
+                        vault.segment.remove_range(from..UNITS.min(from + n));
+                    }
                     Event::Wait(days) => now = now.plus_secs(days * DAY),
                 }
             }

@@ -14,28 +14,28 @@ use identity::{Canonical, IdentifierKind, MasterKey, Principal, Role, ShopperPse
 use ids::{Digest, PartyId, PurposeId, SegmentId, Timestamp, UnitIx};
 use roaring::RoaringBitmap;
 
-pub const DAY: i64 = 86_400;
+pub(crate) const DAY: i64 = 86_400;
 /// 2026-11-25T00:00:00Z.
-pub const NOW: i64 = 20_782;
+pub(crate) const NOW: i64 = 20_782;
 
-pub fn day(n: i64) -> Timestamp {
+pub(crate) fn day(n: i64) -> Timestamp {
     Timestamp::from_millis(0).plus_secs((NOW + n) * DAY)
 }
 
-pub fn secrets() -> Secrets {
+pub(crate) fn secrets() -> Secrets {
     Secrets::new(MasterKey::from_bytes([3; 32]), party("retailer"))
 }
 
-pub fn party(name: &str) -> PartyId {
+pub(crate) fn party(name: &str) -> PartyId {
     name.parse().unwrap()
 }
 
-pub fn principal(party_name: &str, role: Role) -> Principal {
+pub(crate) fn principal(party_name: &str, role: Role) -> Principal {
     Principal::local("ada".parse().unwrap(), party(party_name), role)
 }
 
 /// A campaign over two own destinations that starts in six days and runs for four weeks.
-pub fn campaign_toml(name: &str) -> String {
+pub(crate) fn campaign_toml(name: &str) -> String {
     let segment = Digest::of(b"predicate");
     let creative = Digest::of(b"creative");
     format!(
@@ -87,21 +87,21 @@ post_days    = 14
     )
 }
 
-pub fn content(name: &str) -> Content {
+pub(crate) fn content(name: &str) -> Content {
     Content::from_toml(&campaign_toml(name)).unwrap()
 }
 
 /// An approver's key and its name.
-pub struct Signer {
-    pub name: Origin,
-    pub key: LogKey,
+pub(crate) struct Signer {
+    pub(crate) name: Origin,
+    pub(crate) key: LogKey,
 }
 
-pub fn signer(party: &str, seed: u8) -> Signer {
+pub(crate) fn signer(party: &str, seed: u8) -> Signer {
     Signer { name: format!("{party}.approvals/2026").parse().unwrap(), key: LogKey::from_bytes([seed; 32]) }
 }
 
-pub fn approvers(signers: &[(&str, &Signer)]) -> Approvers {
+pub(crate) fn approvers(signers: &[(&str, &Signer)]) -> Approvers {
     let mut approvers = Approvers::default();
     for (name, signer) in signers {
         approvers.add(party(name), signer.key.verifier_key(&signer.name).unwrap()).unwrap();
@@ -111,18 +111,18 @@ pub fn approvers(signers: &[(&str, &Signer)]) -> Approvers {
 
 /// A log in memory that can refuse.
 #[derive(Default)]
-pub struct MemoryLog {
-    pub entries: Mutex<Vec<Entry>>,
+pub(crate) struct MemoryLog {
+    pub(crate) entries: Mutex<Vec<Entry>>,
     /// Appends until it refuses: before anything, or after the entry is in.
-    pub fail: Mutex<Option<(u32, bool)>>,
+    pub(crate) fail: Mutex<Option<(u32, bool)>>,
 }
 
 impl MemoryLog {
-    pub fn shared() -> Arc<Self> {
+    pub(crate) fn shared() -> Arc<Self> {
         Arc::new(Self::default())
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.lock().unwrap().len()
     }
 
@@ -181,33 +181,33 @@ impl Journal for MemoryLog {
 
 /// A vault in memory. Household of a unit: `unit / per_household`, unless moved.
 #[derive(Clone, Default)]
-pub struct MemoryVault {
-    pub segment: RoaringBitmap,
-    pub consented: RoaringBitmap,
-    pub suppressed: RoaringBitmap,
-    pub consents_ending: Vec<(Timestamp, RoaringBitmap)>,
-    pub per_household: u32,
-    pub moved: BTreeMap<u32, u32>,
-    pub without_household: RoaringBitmap,
-    pub without_phone: RoaringBitmap,
+pub(crate) struct MemoryVault {
+    pub(crate) segment: RoaringBitmap,
+    pub(crate) consented: RoaringBitmap,
+    pub(crate) suppressed: RoaringBitmap,
+    pub(crate) consents_ending: Vec<(Timestamp, RoaringBitmap)>,
+    pub(crate) per_household: u32,
+    pub(crate) moved: BTreeMap<u32, u32>,
+    pub(crate) without_household: RoaringBitmap,
+    pub(crate) without_phone: RoaringBitmap,
     /// How many cards in a row have one phone; 0 means one.
-    pub cards_per_phone: u32,
+    pub(crate) cards_per_phone: u32,
 }
 
 impl MemoryVault {
     /// `units` shoppers, all in the segment and all with consent.
-    pub fn of(units: u32) -> Self {
+    pub(crate) fn of(units: u32) -> Self {
         let all: RoaringBitmap = (0..units).collect();
         Self { segment: all.clone(), consented: all, per_household: 1, ..Self::default() }
     }
 
-    pub fn household(&self, unit: u32) -> HouseholdKey {
+    pub(crate) fn household(&self, unit: u32) -> HouseholdKey {
         let number = self.moved.get(&unit).copied().unwrap_or(unit / self.per_household.max(1));
         HouseholdKey::from_bytes(*Digest::of_parts(&[b"household", &number.to_be_bytes()]).as_bytes())
     }
 
     /// What a shopper is reached by; made here anew on each call.
-    pub fn identifier(&self, unit: u32, kind: IdentifierKind) -> Option<Canonical> {
+    pub(crate) fn identifier(&self, unit: u32, kind: IdentifierKind) -> Option<Canonical> {
         match kind {
             IdentifierKind::Phone if !self.without_phone.contains(unit) => {
                 let number = unit / self.cards_per_phone.max(1);
