@@ -3,6 +3,8 @@
 //! * [`TokenVerifier`] turns a signed token into a [`Principal`] or into a refusal that never repeats the token;
 //!   [`LocalIssuer`] signs tokens for the embedded service, [`Jwks`] is the strictly read set of trusted public keys.
 //! * [`PseudonymKey`] turns a shopper's unit key into a [`ShopperPseudonym`] that means nothing without the key.
+//! * [`Canonical`] is the one internal form of a phone or an e-mail address, and [`Renderer`] turns it into what a
+//!   destination gets: a pseudonym of its own, or, where a platform demands it, that platform's hash.
 //! * [`Consents`] says, per purpose, which shoppers agreed.
 //!
 //! It never reads the clock or the system's randomness (both are passed in as [`ids::Clock`] and [`ids::Entropy`]),
@@ -22,13 +24,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod canonical;
 mod consents;
 mod issuer;
 mod jwks;
 mod principal;
 mod pseudonym;
+mod rendering;
 mod tokens;
 
+pub use canonical::{
+    Canonical, IDENTIFIER_BYTES_MAX, IdentifierKind, IdentifierKindUnknown, IdentifierRefused,
+    NUMBERING_PLAN_VERSION, Phone, PhoneKind, REGION_DEFAULT,
+};
 pub use consents::{ConsentEvent, Consents, ConsentsBuilder};
 pub use issuer::{
     IssueRefused, IssuerRefused, LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer, TOKEN_LIFETIME_SECS_MAX,
@@ -36,4 +44,9 @@ pub use issuer::{
 pub use jwks::{Jwks, JwksRefused};
 pub use principal::{Principal, Role, RoleUnknown};
 pub use pseudonym::{PseudonymKey, ShopperPseudonym};
+pub use rendering::{
+    DestinationClass, DestinationClassUnknown, MasterKey, OpenFormat, OpenFormatUnknown, OpenHash,
+    PSEUDONYM_EPOCH_DAYS, PseudonymEpoch, RenderRefused, Renderer, ScopedKey, ScopedPseudonym,
+    ScopedRenderer, Token,
+};
 pub use tokens::{CLOCK_LEEWAY_SECS, TOKEN_BYTES_MAX, TokenRefused, TokenVerifier};

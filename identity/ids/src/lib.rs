@@ -21,8 +21,8 @@ pub use cost::{CostOverflow, Delta, MicroEpsilon, MicroRho};
 pub use digest::{Digest, DigestRefused};
 pub use entropy::{Entropy, EntropyFailed, SystemEntropy};
 pub use names::{
-    AudienceId, CampaignId, ClauseId, DatasetId, DestinationId, NameRefused, PartyId, PurposeId, ReleaseId, RequestId,
-    SegmentId, Subject,
+    AudienceId, CampaignId, ClauseId, DatasetId, DestinationId, NameRefused, PartyId, PurposeId, ReleaseId,
+    RequestId, SegmentId, Subject,
 };
 pub use time::{Clock, Date, DateRefused, ManualClock, SystemClock, Timestamp};
 
