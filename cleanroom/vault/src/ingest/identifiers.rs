@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, StringBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, StringBuilder};
 use identity::{Canonical, IdentifierKind, IdentifierRefused};
 
 use super::source::{BadCell, Chunk};
