@@ -39,11 +39,27 @@ pub enum BuiltIn {
     EpsilonCap,
     /// The obligations leave no row that may be seen.
     EmptyScope,
+    /// An act about a campaign does not describe it, or another act does.
+    NoCampaign,
+    /// The channel is not on the agreement's list.
+    UnknownChannel,
+    /// A contract allows no campaigns.
+    NoActivation,
+    /// The noisy size is below the floor, or not known.
+    AudienceFloor,
+    /// Too few households are held out.
+    HoldoutMin,
+    /// Members would stay too long, or no time at all.
+    TtlMax,
+    /// Too many campaigns inside the window.
+    AttemptsMax,
+    /// A needed party has not approved the very content.
+    ApprovalMissing,
 }
 
 impl BuiltIn {
     /// Every built-in clause.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 24] = [
         Self::DefaultDeny,
         Self::PolicyError,
         Self::ClauseExpired,
@@ -60,6 +76,14 @@ impl BuiltIn {
         Self::EpsilonZero,
         Self::EpsilonCap,
         Self::EmptyScope,
+        Self::NoCampaign,
+        Self::UnknownChannel,
+        Self::NoActivation,
+        Self::AudienceFloor,
+        Self::HoldoutMin,
+        Self::TtlMax,
+        Self::AttemptsMax,
+        Self::ApprovalMissing,
     ];
 
     /// The stable id, such as `DEFAULT-DENY`.
@@ -181,6 +205,54 @@ impl BuiltIn {
                 "Where the obligations leave nothing to see, nothing is allowed.",
                 "Где обязательства ничего не оставляют, ничего не разрешено.",
                 "Міндеттемелер ештеңе қалдырмаса, ештеңеге рұқсат жоқ.",
+            ),
+            Self::NoCampaign => (
+                "NO-CAMPAIGN",
+                "An act about a campaign says which, where and how; no other act does.",
+                "Действие с кампанией называет кампанию, каналы и получателей; никакое другое действие — нет.",
+                "Науқанға қатысты әрекет науқанды, арналарды және алушыларды атайды; басқа ешбір әрекет атамайды.",
+            ),
+            Self::UnknownChannel => (
+                "UNKNOWN-CHANNEL",
+                "Shoppers are reached only on channels the agreement lists.",
+                "Покупателей достигают только по каналам из перечня соглашения.",
+                "Сатып алушыларға тек келісімде аталған арналар арқылы жетуге болады.",
+            ),
+            Self::NoActivation => (
+                "NO-ACTIVATION",
+                "A contract without terms of activation allows no campaigns.",
+                "Договор без условий активации не допускает кампаний.",
+                "Активация шарттары жоқ шарт науқандарға жол бермейді.",
+            ),
+            Self::AudienceFloor => (
+                "AUDIENCE-FLOOR",
+                "No audience is smaller than the agreement's floor, by its noisy size.",
+                "Ни одна аудитория не меньше порога соглашения по зашумлённому размеру.",
+                "Ешбір аудитория шуылды өлшемі бойынша келісім шегінен кіші болмайды.",
+            ),
+            Self::HoldoutMin => (
+                "HOLDOUT-MIN",
+                "Every campaign holds out at least the agreement's share of households.",
+                "Каждая кампания оставляет в контроле не меньше доли, заданной соглашением.",
+                "Әр науқан келісімдегі үлестен кем емес үй шаруашылығын бақылауда қалдырады.",
+            ),
+            Self::TtlMax => (
+                "TTL-MAX",
+                "No member stays at a destination longer than the agreement says.",
+                "Никто не остаётся у получателя дольше, чем говорит соглашение.",
+                "Ешкім алушыда келісімде айтылғаннан ұзақ қалмайды.",
+            ),
+            Self::AttemptsMax => (
+                "ATTEMPTS-MAX",
+                "One party puts forward no more campaigns in a window than the agreement says.",
+                "Одна сторона выдвигает за период не больше кампаний, чем говорит соглашение.",
+                "Бір тарап белгілі кезеңде келісімде айтылғаннан көп науқан ұсынбайды.",
+            ),
+            Self::ApprovalMissing => (
+                "APPROVAL-MISSING",
+                "Nothing is sent before every needed party has signed the exact content.",
+                "Ничего не отправляется, пока каждая нужная сторона не подписала точное содержание.",
+                "Әр қажетті тарап нақты мазмұнға қол қоймайынша ештеңе жіберілмейді.",
             ),
         }
     }

@@ -8,7 +8,7 @@ use cedar_policy::{Entities, Request as CedarRequest, Schema};
 use ids::{ClauseId, Digest, PartyId, PurposeId};
 
 use crate::cases::Case;
-use crate::facts::{self, Budgets, Facts, Party, Purpose};
+use crate::facts::{self, Approver, Budgets, Facts, Party, Purpose};
 use crate::refusal::{BundleRefused, one_line};
 use crate::rules::{Clause, Lang, Rules};
 use crate::vocabulary::{self, Ask};
@@ -96,6 +96,8 @@ impl Bundle {
                 epsilon_micro_max: 0,
                 cohort_min: 0,
                 obligations: [""].into(),
+                contracts: [""].into(),
+                campaign: vocabulary::CampaignWords::default(),
             };
             self.cedar_request(&party.id, role, action, dataset, &ask).map_err(|reason| {
                 BundleRefused::facts(
@@ -150,6 +152,16 @@ impl Bundle {
     /// The purposes.
     pub const fn purposes(&self) -> &BTreeMap<PurposeId, Purpose> {
         &self.facts.purposes
+    }
+
+    /// Channels on which campaigns may reach shoppers, and what each means.
+    pub const fn channels(&self) -> &BTreeMap<String, String> {
+        &self.facts.channels
+    }
+
+    /// The keys whose owners may approve campaigns.
+    pub fn approvers(&self) -> &[Approver] {
+        &self.facts.approvers
     }
 
     /// The clauses the bundle writes, by id; built-in ones are in [`BuiltIn::ALL`].
@@ -224,7 +236,7 @@ fn read_folder(
         let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         let known = folder != "facts" || facts::FILES.contains(&file.as_str());
         if !(kind.is_file() && plain && known && name.ends_with(extension)) || files.len() >= FILES_MAX {
-            let advice = "policies/ and promises/ hold *.cedar, cases/ hold *.toml, facts/ exactly the nine known files";
+            let advice = "policies/ and promises/ hold *.cedar, cases/ hold *.toml, facts/ exactly the ten known files";
             return Err(BundleRefused::UnexpectedFile { file, advice });
         }
         files.insert(file.clone(), text(&path, &file)?);

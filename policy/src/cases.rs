@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::facts::{self, Facts};
 use crate::refusal::BundleRefused;
-use crate::{Bundle, Decision, Footprint, Request};
+use crate::{Bundle, CampaignAsk, Decision, Footprint, Request};
 
 /// One example.
 #[derive(Debug, Deserialize)]
@@ -56,6 +56,8 @@ struct When {
     /// Tables from which no column is named.
     #[serde(default)]
     tables: BTreeSet<String>,
+    /// For acts about a campaign. The author `case` is the one who asks.
+    campaign: Option<CampaignAsk>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,6 +68,9 @@ struct Then {
     /// Allowed values per `table.column`; where given, exactly these filters.
     filters: Option<BTreeMap<String, BTreeSet<String>>>,
     cohort_min: Option<u32>,
+    audience_min: Option<u32>,
+    /// Parties that must approve a campaign; where given, exactly these.
+    approvers: Option<BTreeSet<PartyId>>,
     /// Exact text of the nearest allowed form.
     nearest: Option<String>,
 }
@@ -156,6 +161,7 @@ impl Case {
             purpose: self.when.purpose.clone(),
             footprint: Footprint { columns: read, keys, tables },
             epsilon: MicroEpsilon::from_units(self.when.epsilon_micro),
+            campaign: self.when.campaign.clone(),
             fingerprint: Digest::of(self.name.as_bytes()),
         })
     }
@@ -198,12 +204,22 @@ impl Case {
         if let Some(expected) = self.then.filters.as_ref().filter(|expected| **expected != filters) {
             return Err(format!("expected the row filters {expected:?}, came {filters:?}"));
         }
-        match self.then.cohort_min {
-            Some(expected) if expected != came.cohort_min => {
-                Err(format!("expected cohort_min {expected}, came {}", came.cohort_min))
-            }
-            _ => Ok(()),
-        }
+        let terms = came.activation.as_ref();
+        differs("cohort_min", self.then.cohort_min.as_ref(), Some(&came.cohort_min))?;
+        differs("audience_min", self.then.audience_min.as_ref(), terms.map(|terms| &terms.audience_min))?;
+        differs("approvers", self.then.approvers.as_ref(), terms.map(|terms| &terms.approvers))
+    }
+}
+
+/// Where something is expected, it must have come.
+fn differs<T: PartialEq + fmt::Debug>(
+    what: &str,
+    expected: Option<&T>,
+    came: Option<&T>,
+) -> Result<(), String> {
+    match expected {
+        Some(_) if expected != came => Err(format!("expected {what} {expected:?}, came {came:?}")),
+        _ => Ok(()),
     }
 }
 

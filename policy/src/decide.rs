@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::{AuthorizationError, Authorizer, Decision as Verdict, PolicySet};
-use ids::{ClauseId, MicroEpsilon, Timestamp};
+use ids::{ClauseId, DatasetId, MicroEpsilon, PartyId, Timestamp};
 
 use crate::facts::{Asker, NoTerms, Party, Terms};
 use crate::refusal::one_line;
 use crate::request::ROWS;
-use crate::vocabulary::Ask;
-use crate::{BuiltIn, Bundle, Decision, Denied, Lang, Obligations, Permit, Request, RowFilter, nearest};
+use crate::vocabulary::{AUTHOR, Ask, CampaignWords, OWN};
+use crate::{
+    Action, ActivationTerms, BuiltIn, Bundle, CampaignAsk, Decision, Denied, Lang, Obligations, Permit,
+    Request, RowFilter, nearest,
+};
 
 /// Columns named in a reason; more would bury the rule.
 const NAMED_MAX: usize = 3;
@@ -40,14 +43,101 @@ pub(crate) struct Said {
     pub clauses: BTreeSet<ClauseId>,
 }
 
+/// A campaign with what the contracts that bind it say.
+#[derive(Debug)]
+struct Matter<'a> {
+    ask: &'a CampaignAsk,
+    contracts: BTreeSet<String>,
+    activation: Option<ActivationTerms>,
+}
+
+impl Matter<'_> {
+    /// As the rules see it. Where no terms allow campaigns, every limit is out of reach.
+    fn words(&self, request: &Request) -> CampaignWords<'_> {
+        let Self { ask, activation, .. } = self;
+        let principal = &request.principal;
+        let own = *principal.party() == ask.owner;
+        let author = own && *principal.subject() == ask.author;
+        let relations = [(own, OWN), (author, AUTHOR)].into_iter().filter(|(is, _)| *is);
+        let limits = activation.as_ref();
+        CampaignWords {
+            relations: relations.map(|(_, word)| word).collect(),
+            channels: texts(&ask.channels),
+            destinations: ask.destinations.iter().map(|class| class.name()).collect(),
+            approvals: ask.approvals.iter().map(PartyId::as_str).collect(),
+            approvals_needed: limits.iter().flat_map(|t| &t.approvers).map(PartyId::as_str).collect(),
+            audience_size: ask.noisy_size.unwrap_or(0),
+            audience_floor: limits.map_or(0, |terms| i64::from(terms.floor(&ask.destinations))),
+            holdout_ppm: i64::from(ask.holdout_ppm),
+            holdout_ppm_min: limits.map_or(i64::MAX, |terms| i64::from(terms.holdout_min_ppm)),
+            ttl_days: i64::from(ask.ttl_days),
+            ttl_days_max: limits.map_or(0, |terms| i64::from(terms.ttl_days_max)),
+            attempts: i64::from(ask.attempts),
+            attempts_max: limits.map_or(0, |terms| i64::from(terms.attempts_max)),
+        }
+    }
+
+    /// The agreement's own numbers once more, whatever the rules forgot to say.
+    fn limits(&self, action: Action) -> Result<(), No> {
+        if !action.advances_campaign() {
+            return Ok(());
+        }
+        let ask = self.ask;
+        let Some(terms) = &self.activation else {
+            let names = self.contracts.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            return Err(No::built_in(BuiltIn::NoActivation, format_args!("{names}")));
+        };
+        if action.addresses_shoppers() {
+            let floor = terms.floor(&ask.destinations);
+            if ask.noisy_size.is_none_or(|size| size < i64::from(floor)) {
+                return Err(No::built_in(BuiltIn::AudienceFloor, format_args!("at least {floor}")));
+            }
+            if ask.holdout_ppm < terms.holdout_min_ppm {
+                let detail = format_args!("{} of {} millionths", ask.holdout_ppm, terms.holdout_min_ppm);
+                return Err(No::built_in(BuiltIn::HoldoutMin, detail));
+            }
+            if ask.ttl_days == 0 || ask.ttl_days > terms.ttl_days_max {
+                let detail = format_args!("{} days, 1 to {} allowed", ask.ttl_days, terms.ttl_days_max);
+                return Err(No::built_in(BuiltIn::TtlMax, detail));
+            }
+        }
+        if action == Action::SubmitCampaign && ask.attempts > terms.attempts_max {
+            let ActivationTerms { attempts_max, window_days, .. } = terms;
+            let detail = format_args!("{} in {window_days} days, {attempts_max} allowed", ask.attempts);
+            return Err(No::built_in(BuiltIn::AttemptsMax, detail));
+        }
+        match terms.approvers.iter().find(|party| !ask.approvals.contains(*party)) {
+            Some(party) if action.needs_approvals() => {
+                Err(No::built_in(BuiltIn::ApprovalMissing, format_args!("`{party}`")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn texts(names: &BTreeSet<String>) -> BTreeSet<&str> {
+    names.iter().map(String::as_str).collect()
+}
+
+fn no_terms(none: &NoTerms, party: &PartyId, dataset: &DatasetId) -> No {
+    match none {
+        NoTerms::NoContract => No::built_in(BuiltIn::NoContract, format_args!("`{party}` on `{dataset}`")),
+        NoTerms::NotInForce { contract, starts, ends } => {
+            let detail = format_args!("`{contract}` runs from {starts} to {ends}");
+            No::built_in(BuiltIn::ContractNotInForce, detail)
+        }
+    }
+}
+
 impl Bundle {
     /// Decides one request at the moment `now`.
     ///
     /// # Guarantee
     /// A [`Permit`] comes out only if Cedar says Allow *and* no rule failed, every name in the request is known to the
     /// facts, every contract between party and dataset is in force, no deciding clause has expired, the cost is above
-    /// zero and within the party's cap, and the obligations leave rows to see. Everything else is a denial with at least
-    /// one clause id.
+    /// zero and within the party's cap, and the obligations leave rows to see. For a campaign, the contracts that bind it
+    /// are in force too, and size, holdout, lifetime, attempts and approvals keep their terms. Everything else is a denial
+    /// with at least one clause id.
     pub fn decide(&self, request: &Request, now: Timestamp) -> Decision {
         match self.judge(request, now) {
             Ok(permit) => Decision::Permitted(permit),
@@ -66,14 +156,22 @@ impl Bundle {
         if request.action.is_question() {
             self.question(request)?;
         }
-        let ask = self.ask(request, &terms, cap)?;
+        let matter = self.matter(request, now)?;
+        let ask = self.ask(request, &terms, matter.as_ref(), cap)?;
         let clauses = self.allowing(request, ask)?;
         if request.epsilon > cap {
             let detail = format_args!("ε {} asked, {cap} allowed for `{}`", request.epsilon, party.id);
             return Err(No::built_in(BuiltIn::EpsilonCap, detail));
         }
+        if let Some(matter) = &matter {
+            matter.limits(request.action)?;
+        }
         self.in_force(&clauses, now)?;
-        let obligations = self.obligations(&clauses, &asker, cap)?;
+        let activation = match matter {
+            Some(matter) => matter.activation,
+            None => terms.activation.clone(),
+        };
+        let obligations = Obligations { activation, ..self.obligations(&clauses, &asker, cap)? };
         Ok(Permit {
             fingerprint: request.fingerprint,
             bundle: self.digest(),
@@ -84,7 +182,7 @@ impl Bundle {
             purpose: request.purpose.clone(),
             decided_at: now,
             clauses: clauses.into_iter().collect(),
-            obligations,
+            obligations: Box::new(obligations),
         })
     }
 
@@ -104,16 +202,41 @@ impl Bundle {
         if !self.facts.purposes.contains_key(purpose) {
             return Err(No::built_in(BuiltIn::UnknownPurpose, format_args!("`{purpose}`")));
         }
-        match self.facts.terms(&party.id, dataset, now.date()) {
-            Ok(terms) => Ok((party, terms)),
-            Err(NoTerms::NoContract) => {
-                Err(No::built_in(BuiltIn::NoContract, format_args!("`{}` on `{dataset}`", party.id)))
+        let terms = self.facts.terms(&party.id, dataset, now.date());
+        terms.map(|terms| (party, terms)).map_err(|none| no_terms(&none, &party.id, dataset))
+    }
+
+    /// The campaign the request is about, under the contracts that bind it.
+    fn matter<'a>(&self, request: &'a Request, now: Timestamp) -> Result<Option<Matter<'a>>, No> {
+        let Request { action, dataset, .. } = request;
+        let ask = match (&request.campaign, action.is_about_campaign()) {
+            (None, false) => return Ok(None),
+            (Some(ask), true) => ask,
+            (None, true) | (Some(_), false) => {
+                return Err(No::built_in(BuiltIn::NoCampaign, format_args!("{action}")));
             }
-            Err(NoTerms::NotInForce { contract, starts, ends }) => {
-                let detail = format_args!("`{contract}` runs from {starts} to {ends}");
-                Err(No::built_in(BuiltIn::ContractNotInForce, detail))
-            }
+        };
+        if !self.facts.parties.contains_key(&ask.owner) {
+            return Err(No::built_in(BuiltIn::UnknownParty, format_args!("`{}`", ask.owner)));
         }
+        if !action.advances_campaign() {
+            let party = (!ask.joint).then_some(&ask.owner);
+            let contracts = self.facts.contracts_of(party, dataset);
+            return Ok(Some(Matter { ask, contracts, activation: None }));
+        }
+        if ask.channels.is_empty() || ask.destinations.is_empty() {
+            return Err(No::built_in(BuiltIn::NoCampaign, "no channel or no destination named"));
+        }
+        if let Some(channel) = ask.channels.iter().find(|channel| !self.facts.channels.contains_key(*channel))
+        {
+            return Err(No::built_in(BuiltIn::UnknownChannel, format_args!("`{channel}`")));
+        }
+        let no = |none: NoTerms| no_terms(&none, &ask.owner, dataset);
+        let mut terms = self.facts.terms(&ask.owner, dataset, now.date()).map_err(no)?;
+        if ask.joint {
+            terms = terms.and(self.facts.joint_terms(dataset, now.date()).map_err(no)?);
+        }
+        Ok(Some(Matter { ask, contracts: terms.contracts, activation: terms.activation }))
     }
 
     /// What every question needs.
@@ -132,7 +255,13 @@ impl Bundle {
     }
 
     /// The request as the rules see it.
-    fn ask<'a>(&'a self, request: &'a Request, terms: &Terms, cap: MicroEpsilon) -> Result<Ask<'a>, No> {
+    fn ask<'a>(
+        &'a self,
+        request: &'a Request,
+        terms: &'a Terms,
+        matter: Option<&'a Matter<'a>>,
+        cap: MicroEpsilon,
+    ) -> Result<Ask<'a>, No> {
         let levels = self.levels(request)?;
         let footprint = &request.footprint;
         // A number beyond i64 is far beyond every cap; the largest i64 is, too.
@@ -146,6 +275,8 @@ impl Bundle {
             epsilon_micro_max: whole(cap),
             cohort_min: i64::from(terms.floor.cohort_min),
             obligations: BTreeSet::new(),
+            contracts: texts(matter.map_or(&terms.contracts, |matter| &matter.contracts)),
+            campaign: matter.map(|matter| matter.words(request)).unwrap_or_default(),
         })
     }
 
@@ -283,11 +414,17 @@ impl Bundle {
             delta_per_question: self.facts.budgets.delta_per_question,
             lookback_days: asker.terms.floor.lookback_days,
             lag_days: asker.terms.floor.lag_days,
+            activation: None,
         })
     }
 }
 
 impl Bundle {
+    /// What the contracts that bind a campaign demand of it, where they allow one.
+    pub(crate) fn activation_terms(&self, request: &Request, now: Timestamp) -> Option<ActivationTerms> {
+        self.matter(request, now).ok()??.activation
+    }
+
     /// Whether the policies, without the promises, keep every promise for this request.
     ///
     /// # Errors
@@ -295,7 +432,9 @@ impl Bundle {
     pub(crate) fn keeps_promises(&self, request: &Request, now: Timestamp) -> Result<(), String> {
         let Ok((_, terms)) = self.asker(request, now) else { return Ok(()) };
         let cap = self.facts.budgets.question_caps.get(request.principal.party()).copied();
-        let Ok(mut ask) = self.ask(request, &terms, cap.unwrap_or(MicroEpsilon::ZERO)) else { return Ok(()) };
+        let cap = cap.unwrap_or(MicroEpsilon::ZERO);
+        let Ok(matter) = self.matter(request, now) else { return Ok(()) };
+        let Ok(mut ask) = self.ask(request, &terms, matter.as_ref(), cap) else { return Ok(()) };
         let broken = |no: No| no.reason;
         let permits = self.evaluate(&self.rules.permits, request, &ask).map_err(broken)?;
         ask.obligations = self.obligations_of(&permits.clauses);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ids::{ClauseId, DatasetId, Delta, Digest, MicroEpsilon, PartyId, PurposeId, Timestamp};
 use serde::Serialize;
 
-use crate::Action;
+use crate::{Action, ActivationTerms};
 
 /// Yes with conditions, or no with the rule that says so.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ pub struct Permit {
     pub(crate) purpose: PurposeId,
     pub(crate) decided_at: Timestamp,
     pub(crate) clauses: Vec<ClauseId>,
-    pub(crate) obligations: Obligations,
+    pub(crate) obligations: Box<Obligations>,
 }
 
 impl Permit {
@@ -100,7 +100,7 @@ impl Permit {
     }
 
     /// What the planner must apply.
-    pub const fn obligations(&self) -> &Obligations {
+    pub fn obligations(&self) -> &Obligations {
         &self.obligations
     }
 }
@@ -141,6 +141,8 @@ pub struct Obligations {
     pub lookback_days: Option<u32>,
     /// How many of the dataset's newest days stay unseen.
     pub lag_days: u32,
+    /// What campaigns and audiences must keep; `None` where a contract allows none.
+    pub activation: Option<ActivationTerms>,
 }
 
 /// Of `table`, only rows whose `column` is one of `allowed` may be seen (NULL is not).

@@ -23,6 +23,7 @@
 //!         purpose: "activation".parse()?,
 //!         footprint: Footprint { tables: ["lines".to_owned()].into(), ..Footprint::default() },
 //!         epsilon: MicroEpsilon::from_units(500_000),
+//!         campaign: None,
 //!         fingerprint: Digest::of(b"the question"),
 //!     },
 //!     Timestamp::from_millis(1_780_000_000_000),
@@ -54,8 +55,8 @@ pub use builtin::BuiltIn;
 pub use bundle::Bundle;
 pub use cases::{CaseFailure, TestReport};
 pub use decision::{Decision, Denied, Obligations, Permit, RowFilter};
-pub use facts::{Budgets, Party, PartyKind, Purpose};
+pub use facts::{ActivationTerms, Approver, Budgets, Party, PartyKind, Purpose};
 pub use refusal::BundleRefused;
-pub use request::{Action, ActionRefused, Footprint, Request};
+pub use request::{Action, ActionRefused, CampaignAsk, DestinationClass, Footprint, Request};
 pub use rules::{Clause, Lang};
 pub use samples::{COMPLETE_JOURNEY, JV_NORTH, SampleBundle};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ids::{MicroEpsilon, PurposeId, Timestamp};
 
 use crate::request::ROWS;
-use crate::{Bundle, Request};
+use crate::{Action, Bundle, CampaignAsk, DestinationClass, Request};
 
 /// Judging costs tens of microseconds; a denial must stay cheap.
 const TRIES_MAX: usize = 200;
@@ -24,6 +24,10 @@ enum Change {
     Ungroup(Columns),
     LeaveOut { columns: Columns, tables: BTreeSet<String> },
     Purpose(PurposeId),
+    WithoutChannel(String),
+    Scoped,
+    Holdout(u32),
+    Ttl(u32),
 }
 
 impl Change {
@@ -37,8 +41,23 @@ impl Change {
                 request.footprint.tables.retain(|table| !tables.contains(table));
             }
             Self::Purpose(purpose) => request.purpose = purpose.clone(),
+            Self::WithoutChannel(_) | Self::Scoped | Self::Holdout(_) | Self::Ttl(_) => {
+                if let Some(campaign) = &mut request.campaign {
+                    self.apply_to(campaign);
+                }
+            }
         }
         request
+    }
+
+    fn apply_to(&self, campaign: &mut CampaignAsk) {
+        match self {
+            Self::WithoutChannel(channel) => campaign.channels.retain(|other| other != channel),
+            Self::Scoped => campaign.destinations = [DestinationClass::Scoped].into(),
+            Self::Holdout(ppm) => campaign.holdout_ppm = *ppm,
+            Self::Ttl(days) => campaign.ttl_days = *days,
+            Self::Epsilon(_) | Self::Ungroup(_) | Self::LeaveOut { .. } | Self::Purpose(_) => {}
+        }
     }
 
     fn words(&self) -> String {
@@ -47,6 +66,10 @@ impl Change {
             Self::Ungroup(columns) => format!("do not group by {}", names(columns)),
             Self::LeaveOut { columns, .. } => format!("leave out {}", names(columns)),
             Self::Purpose(purpose) => format!("ask for the purpose `{purpose}`"),
+            Self::WithoutChannel(channel) => format!("leave out the channel `{channel}`"),
+            Self::Scoped => "send only scoped pseudonyms".to_owned(),
+            Self::Holdout(ppm) => format!("hold out {} % of households", f64::from(*ppm) / 10_000.0),
+            Self::Ttl(days) => format!("keep members for {days} days"),
         }
     }
 }
@@ -69,10 +92,14 @@ fn names(columns: &Columns) -> String {
 
 /// The first change, or pair of changes, that turns the denial into a permit.
 pub(crate) fn find(bundle: &Bundle, request: &Request, now: Timestamp) -> Option<String> {
-    if !request.action.is_question() {
-        return None;
-    }
-    let changes = changes(bundle, request);
+    let changes = match &request.campaign {
+        _ if request.action.is_question() => changes(bundle, request),
+        // Only what is put forward can still be changed; later a change needs new approvals.
+        Some(campaign) if request.action == Action::SubmitCampaign => {
+            campaign_changes(bundle, request, campaign, now)
+        }
+        _ => return None,
+    };
     let singles = changes.iter().map(|change| vec![change]);
     let pairs = changes
         .iter()
@@ -111,6 +138,31 @@ fn changes(bundle: &Bundle, request: &Request) -> Vec<Change> {
         let rows = columns.iter().filter(|(table, column)| column == ROWS && !used(table));
         Change::LeaveOut { tables: rows.map(|(table, _)| table.clone()).collect(), columns }
     }));
+    let others = bundle.facts.purposes.keys().filter(|purpose| **purpose != request.purpose);
+    changes.extend(others.cloned().map(Change::Purpose));
+    changes
+}
+
+/// Every small change of a campaign worth trying.
+fn campaign_changes(
+    bundle: &Bundle,
+    request: &Request,
+    campaign: &CampaignAsk,
+    now: Timestamp,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if let Some(terms) = bundle.activation_terms(request, now) {
+        if campaign.holdout_ppm < terms.holdout_min_ppm {
+            changes.push(Change::Holdout(terms.holdout_min_ppm));
+        }
+        if campaign.ttl_days == 0 || campaign.ttl_days > terms.ttl_days_max {
+            changes.push(Change::Ttl(terms.ttl_days_max));
+        }
+    }
+    if campaign.destinations.contains(&DestinationClass::Open) {
+        changes.push(Change::Scoped);
+    }
+    changes.extend(campaign.channels.iter().cloned().map(Change::WithoutChannel));
     let others = bundle.facts.purposes.keys().filter(|purpose| **purpose != request.purpose);
     changes.extend(others.cloned().map(Change::Purpose));
     changes

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::Action;
 use crate::facts::Facts;
 use crate::refusal::BundleRefused;
 use crate::rules::{Clause, Place};
@@ -25,14 +26,14 @@ pub(crate) fn check(
 ) -> Result<BTreeSet<String>, BundleRefused> {
     let checker = Checker { place, clause, facts };
     checker.effect()?;
-    let asks = checker.scope(json)?;
+    let acts = checker.scope(json)?;
     let (when, unless) = checker.conditions(json)?;
     let mut constants = BTreeSet::new();
     for conjunct in when.iter().chain(&unless) {
         checker.conjunct(conjunct, &mut constants)?;
     }
-    if clause.permits && asks {
-        checker.states_every_limit(&when)?;
+    if clause.permits {
+        checker.states_every_limit(&acts, &when)?;
     }
     Ok(constants)
 }
@@ -66,8 +67,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Who, what, on what; says whether a question is among the acts.
-    fn scope(&self, json: &Value) -> Result<bool, BundleRefused> {
+    /// Who, what, on what; returns the acts.
+    fn scope(&self, json: &Value) -> Result<Vec<Action>, BundleRefused> {
         for part in ["principal", "action", "resource"] {
             let scope = json.get(part).unwrap_or(&Value::Null);
             let op = scope.get("op").and_then(Value::as_str).unwrap_or_default();
@@ -86,7 +87,7 @@ impl Checker<'_> {
         if self.clause.permits && acts.is_empty() {
             return Err(self.refuse("permits every action", "name the actions, so that a new one is denied"));
         }
-        Ok(acts.iter().any(|act| ["runQuery", "preview"].contains(act)))
+        Ok(Action::ALL.into_iter().filter(|action| acts.contains(&action.cedar_name())).collect())
     }
 
     /// A name that nothing has would make a permit dead and a forbid toothless.
@@ -229,36 +230,131 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Cedar skips a forbid that fails; so whatever limits a question stands in the permit itself.
-    fn states_every_limit(&self, when: &[&Value]) -> Result<(), BundleRefused> {
-        let is = |value: &Value, name: &str| match node(value) {
-            (".", access) => access.get("attr").and_then(Value::as_str) == Some(name),
-            _ => false,
-        };
-        let constant = |value: &Value| matches!(node(value).0, "Value" | "Set");
-        let stated = |name: &str| {
-            when.iter().any(|conjunct| {
-                let (op, args) = node(conjunct);
+    /// Cedar skips a forbid that fails; so whatever limits a question or a campaign stands in the permit itself.
+    fn states_every_limit(&self, acts: &[Action], when: &[&Value]) -> Result<(), BundleRefused> {
+        for limit in LIMITS {
+            let bound = acts.iter().find(|act| (limit.acts)(**act));
+            if let Some(act) = bound.filter(|_| !when.iter().any(|conjunct| limit.is_stated_by(conjunct))) {
+                return Err(self.refuse(
+                    format!("permits `{act}` without its own limit on context.{}", limit.attribute),
+                    format!("state {} in `when`", limit.form),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a permit has to state itself, for which acts.
+struct Limit {
+    attribute: &'static str,
+    acts: fn(Action) -> bool,
+    form: &'static str,
+    stated: fn(&str, &Value, &Value) -> bool,
+}
+
+impl Limit {
+    fn is_stated_by(&self, conjunct: &Value) -> bool {
+        let (op, args) = node(conjunct);
+        let (left, right) = sides(args);
+        match op {
+            // The only negation that is a limit: not the author.
+            "!" => {
+                let (op, args) = node(args.get("arg").unwrap_or(&Value::Null));
                 let (left, right) = sides(args);
-                match (name, op) {
-                    ("purpose", "==") => is(left, name) && constant(right),
-                    ("purpose", "contains") => is(right, name) && constant(left),
-                    ("levels" | "keys", "containsAll") => is(right, name) && constant(left),
-                    ("epsilonMicro", "<" | "<=") => is(left, name) && constant(right),
-                    ("cohortMin", ">" | ">=") => is(left, name) && constant(right),
-                    _ => false,
-                }
-            })
-        };
-        match ["purpose", "levels", "keys", "epsilonMicro", "cohortMin"].into_iter().find(|name| !stated(name)) {
-            None => Ok(()),
-            Some(name) => Err(self.refuse(
-                format!("permits questions without its own limit on context.{name}"),
-                "state purpose ==, [levels].containsAll, [keys].containsAll, epsilonMicro <= and cohortMin >= in `when`",
-            )),
+                (self.stated)(if op == "contains" { "!contains" } else { "" }, left, right)
+            }
+            op => (self.stated)(op, left, right),
         }
     }
 }
+
+fn is(value: &Value, name: &str) -> bool {
+    match node(value) {
+        (".", access) => access.get("attr").and_then(Value::as_str) == Some(name),
+        _ => false,
+    }
+}
+
+fn constant(value: &Value) -> bool {
+    matches!(node(value).0, "Value" | "Set")
+}
+
+fn advances(action: Action) -> bool {
+    action.advances_campaign()
+}
+
+const LIMITS: [Limit; 10] = [
+    Limit {
+        attribute: "purpose",
+        acts: |act| act.is_question() || act.advances_campaign(),
+        form: "purpose == or [purposes].contains(purpose)",
+        stated: |op, left, right| match op {
+            "==" => is(left, "purpose") && constant(right),
+            "contains" => is(right, "purpose") && constant(left),
+            _ => false,
+        },
+    },
+    Limit {
+        attribute: "levels",
+        acts: Action::is_question,
+        form: "[levels].containsAll(levels)",
+        stated: |op, left, right| op == "containsAll" && is(right, "levels") && constant(left),
+    },
+    Limit {
+        attribute: "keys",
+        acts: Action::is_question,
+        form: "[levels].containsAll(keys)",
+        stated: |op, left, right| op == "containsAll" && is(right, "keys") && constant(left),
+    },
+    Limit {
+        attribute: "epsilonMicro",
+        acts: Action::is_question,
+        form: "epsilonMicro <= a number",
+        stated: |op, left, right| ["<", "<="].contains(&op) && is(left, "epsilonMicro") && constant(right),
+    },
+    Limit {
+        attribute: "cohortMin",
+        acts: Action::is_question,
+        form: "cohortMin >= a number",
+        stated: |op, left, right| [">", ">="].contains(&op) && is(left, "cohortMin") && constant(right),
+    },
+    Limit {
+        attribute: "channels",
+        acts: advances,
+        form: "[channels].containsAll(channels)",
+        stated: |op, left, right| op == "containsAll" && is(right, "channels") && constant(left),
+    },
+    Limit {
+        attribute: "destinations",
+        acts: advances,
+        form: "[classes].containsAll(destinations)",
+        stated: |op, left, right| op == "containsAll" && is(right, "destinations") && constant(left),
+    },
+    Limit {
+        attribute: "audienceFloor",
+        acts: Action::addresses_shoppers,
+        form: "audienceFloor >= a number",
+        stated: |op, left, right| [">", ">="].contains(&op) && is(left, "audienceFloor") && constant(right),
+    },
+    Limit {
+        attribute: "approvals",
+        acts: Action::needs_approvals,
+        form: "approvals.containsAll(approvalsNeeded)",
+        stated: |op, left, right| {
+            op == "containsAll" && is(left, "approvals") && is(right, "approvalsNeeded")
+        },
+    },
+    Limit {
+        attribute: "relations",
+        acts: |act| act == Action::ApproveCampaign,
+        form: "!relations.contains(\"author\")",
+        stated: |op, left, right| {
+            let author = right.get("Value").and_then(Value::as_str) == Some(vocabulary::AUTHOR);
+            op == "!contains" && is(left, "relations") && author
+        },
+    },
+];
 
 /// A syntax node: its operator and arguments.
 fn node(value: &Value) -> (&str, &Value) {

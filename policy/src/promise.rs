@@ -26,6 +26,7 @@ fn good() -> Request {
             tables: ["lines".to_owned(), "products".to_owned()].into(),
         },
         epsilon: MicroEpsilon::from_units(500_000),
+        campaign: None,
         fingerprint: Digest::of(b"question"),
     }
 }

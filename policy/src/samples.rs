@@ -24,6 +24,7 @@ macro_rules! sample {
 pub const JV_NORTH: SampleBundle = sample!("jv-north":
     "schema.cedarschema",
     "bundle.lock",
+    "policies/activation.cedar",
     "policies/house.cedar",
     "policies/joint-venture.cedar",
     "policies/oversight.cedar",
@@ -37,6 +38,8 @@ pub const JV_NORTH: SampleBundle = sample!("jv-north":
     "facts/purposes.toml",
     "facts/columns.toml",
     "facts/obligations.toml",
+    "facts/activation.toml",
+    "cases/activation.toml",
     "cases/house.toml",
     "cases/partner.toml",
     "cases/suppliers.toml",
@@ -57,6 +60,7 @@ pub const COMPLETE_JOURNEY: SampleBundle = sample!("complete-journey":
     "facts/purposes.toml",
     "facts/columns.toml",
     "facts/obligations.toml",
+    "facts/activation.toml",
     "cases/insights.toml",
 );
 

@@ -16,8 +16,8 @@ use cedar_policy::{
 use identity::Role;
 use ids::PartyId;
 
-use crate::Action;
 use crate::facts::{Facts, PartyKind};
+use crate::{Action, DestinationClass};
 
 /// Something did not fit Cedar's types; the message is Cedar's.
 #[derive(Debug, thiserror::Error)]
@@ -44,21 +44,63 @@ pub(crate) struct Ask<'a> {
     pub epsilon_micro_max: i64,
     pub cohort_min: i64,
     pub obligations: BTreeSet<&'a str>,
+    /// Of the campaign, or of whoever asks where there is none.
+    pub contracts: BTreeSet<&'a str>,
+    pub campaign: CampaignWords<'a>,
 }
+
+/// The part about a campaign. Without one it is empty and every limit is out of reach.
+#[derive(Debug, Default)]
+pub(crate) struct CampaignWords<'a> {
+    pub relations: BTreeSet<&'static str>,
+    pub channels: BTreeSet<&'a str>,
+    pub destinations: BTreeSet<&'a str>,
+    pub approvals: BTreeSet<&'a str>,
+    pub approvals_needed: BTreeSet<&'a str>,
+    pub audience_size: i64,
+    pub audience_floor: i64,
+    pub holdout_ppm: i64,
+    pub holdout_ppm_min: i64,
+    pub ttl_days: i64,
+    pub ttl_days_max: i64,
+    pub attempts: i64,
+    pub attempts_max: i64,
+}
+
+/// The asker's party owns the campaign.
+pub(crate) const OWN: &str = "own";
+/// The asker wrote the campaign.
+pub(crate) const AUTHOR: &str = "author";
 
 impl Ask<'_> {
     pub(crate) fn context(&self) -> Result<Context, Misfit> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let set = |texts: &BTreeSet<&str>| RestrictedExpression::new_set(texts.iter().map(|t| text(t)));
+        let long = RestrictedExpression::new_long;
+        let campaign = &self.campaign;
         let pairs = [
             ("purpose", text(self.purpose)),
             ("levels", set(&self.levels)),
             ("keys", set(&self.keys)),
             ("tables", set(&self.tables)),
-            ("epsilonMicro", RestrictedExpression::new_long(self.epsilon_micro)),
-            ("epsilonMicroMax", RestrictedExpression::new_long(self.epsilon_micro_max)),
-            ("cohortMin", RestrictedExpression::new_long(self.cohort_min)),
+            ("epsilonMicro", long(self.epsilon_micro)),
+            ("epsilonMicroMax", long(self.epsilon_micro_max)),
+            ("cohortMin", long(self.cohort_min)),
             ("obligations", set(&self.obligations)),
+            ("contracts", set(&self.contracts)),
+            ("relations", RestrictedExpression::new_set(campaign.relations.iter().map(|t| text(t)))),
+            ("channels", set(&campaign.channels)),
+            ("destinations", set(&campaign.destinations)),
+            ("approvals", set(&campaign.approvals)),
+            ("approvalsNeeded", set(&campaign.approvals_needed)),
+            ("audienceSize", long(campaign.audience_size)),
+            ("audienceFloor", long(campaign.audience_floor)),
+            ("holdoutPpm", long(campaign.holdout_ppm)),
+            ("holdoutPpmMin", long(campaign.holdout_ppm_min)),
+            ("ttlDays", long(campaign.ttl_days)),
+            ("ttlDaysMax", long(campaign.ttl_days_max)),
+            ("attempts", long(campaign.attempts)),
+            ("attemptsMax", long(campaign.attempts_max)),
         ];
         Context::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value))).map_err(|e| Misfit::of(&e))
     }
@@ -71,6 +113,11 @@ pub(crate) fn can_occur(facts: &Facts, attribute: &str, text: &str) -> bool {
         "levels" | "keys" => facts.levels.contains(text),
         "tables" => facts.datasets.values().any(|tables| tables.contains_key(text)),
         "obligations" => facts.obligations.contains_key(text),
+        "contracts" => facts.contracts.iter().any(|contract| contract.id == text),
+        "relations" => [OWN, AUTHOR].contains(&text),
+        "channels" => facts.channels.contains_key(text),
+        "destinations" => DestinationClass::ALL.iter().any(|class| class.name() == text),
+        "approvals" | "approvalsNeeded" => facts.parties.keys().any(|party| party.as_str() == text),
         _ => false,
     }
 }

@@ -139,7 +139,7 @@ fn annotations_are_all_there_and_no_other() {
 
 #[test]
 fn a_permit_states_every_limit_itself() {
-    let at = format!("{JV}:41: clause `JV-2.2` permits questions without its own limit on context.");
+    let at = format!("{JV}:41: clause `JV-2.2` permits `run-query` without its own limit on context.");
     let market = "@text_en(\"Beyond";
     let limits = [
         ("context.purpose == \"measurement\" &&", "purpose"),
@@ -178,6 +178,62 @@ fn a_permit_states_every_limit_itself() {
         "permit (principal,",
         "promises/never.cedar:4: clause `P-1` is a promise that permits",
     );
+}
+
+#[test]
+fn a_permit_about_campaigns_states_every_limit_itself() {
+    let file = "policies/activation.cedar";
+    let limits = [
+        ("AC-2.1", "context.purpose == \"activation\" &&", "submit-campaign", "purpose"),
+        (
+            "AC-2.1",
+            "[\"push\", \"app\", \"scale\", \"checkout\", \"screen\"].containsAll(context.channels) &&",
+            "submit-campaign",
+            "channels",
+        ),
+        ("AC-2.1", "[\"scoped\"].containsAll(context.destinations) &&", "submit-campaign", "destinations"),
+        ("AC-2.1", "context.audienceFloor >= 1000 &&", "submit-campaign", "audienceFloor"),
+        ("AC-3.1", "&&\n  !context.relations.contains(\"author\")", "approve-campaign", "relations"),
+        ("AC-3.1", "[\"scoped\"].containsAll(context.destinations) &&", "approve-campaign", "destinations"),
+        (
+            "AC-5.1",
+            "&&\n  context.approvals.containsAll(context.approvalsNeeded)",
+            "start-campaign",
+            "approvals",
+        ),
+        ("AC-5.1", "context.audienceFloor >= 1000 &&", "start-campaign", "audienceFloor"),
+        ("AC-1.2", "context.cohortMin >= 50", "define-segment", "cohortMin"),
+    ];
+    for (clause, limit, act, name) in limits {
+        let folder = Folder::of(JV_NORTH);
+        let text = folder.read(file);
+        let (before, after) = text.split_at(text.find(&format!("@clause(\"{clause}\")")).unwrap());
+        assert!(after.contains(limit), "{limit}");
+        let instead = if name == "cohortMin" { "context.cohortMin >= context.epsilonMicro" } else { "" };
+        folder.write(file, format!("{before}{}", after.replacen(limit, instead, 1)));
+        let message = folder.relock().unwrap_err().to_string();
+        let expected =
+            format!("clause `{clause}` permits `{act}` without its own limit on context.{name}; state ");
+        assert!(message.contains(&expected), "{message}");
+    }
+    // To approve as the author, and to approve what the author wrote, differ by one sign.
+    let folder = Folder::of(JV_NORTH);
+    folder.replace(file, "!context.relations.contains(\"author\")", "context.relations.contains(\"author\")");
+    assert!(folder.relock().unwrap_err().to_string().contains("own limit on context.relations"));
+}
+
+#[test]
+fn one_key_does_not_speak_for_two_parties() {
+    let folder = Folder::of(JV_NORTH);
+    let key = "ab".repeat(32);
+    let approver = |party: &str| format!("{{ party = \"{party}\", name = \"A\", key = \"{key}\" }}");
+    let both = format!("approver = [{}, {}]", approver("retailer"), approver("jv-partner"));
+    folder.replace("facts/activation.toml", "approver = []", &both);
+    let message = folder.relock().unwrap_err().to_string();
+    assert!(message.contains("has a key that is there twice"), "{message}");
+    folder.replace("facts/activation.toml", &both, &format!("approver = [{}]", approver("retailer")));
+    let bundle = folder.relock().unwrap();
+    assert_eq!(bundle.approvers()[0].key, [0xab; 32]);
 }
 
 #[test]
@@ -349,11 +405,89 @@ fn facts_that_are_unknown_missing_or_contradict_each_other() {
         ),
         (
             "schema.cedarschema",
-            "readLog, ingest",
-            "readLog, ingest, activate",
+            "readLog, ingest,",
+            "readLog, ingest, activate,",
             "schema.cedarschema: the actions must be exactly",
         ),
         ("schema.cedarschema", "cohortMin: Long", "cohort: Long", "policies/"),
+        (
+            "facts/activation.toml",
+            "approve = [\"retailer\", \"jv-partner\"]",
+            "approve = [\"jv-partner\"]",
+            "facts/activation.toml: some terms let campaigns start without the retailer",
+        ),
+        (
+            "facts/activation.toml",
+            "approve = [\"retailer\", \"jv-partner\"]",
+            "approve = []",
+            "facts/activation.toml: the terms of `jv-north` need somebody who approves",
+        ),
+        (
+            "facts/activation.toml",
+            "approve = [\"retailer\", \"jv-partner\"]",
+            "approve = [\"retailer\", \"brand-mord\"]",
+            "facts/activation.toml: `brand-mord` approves but is no party with the role legal",
+        ),
+        (
+            "facts/activation.toml",
+            "contract = \"jv-north\"",
+            "contract = \"jv\"",
+            "facts/activation.toml: `jv` is no contract",
+        ),
+        (
+            "facts/activation.toml",
+            "audience_min = 1000",
+            "audience_min = 99",
+            "facts/activation.toml: the terms of `house` need 100 ≤ audience_min",
+        ),
+        (
+            "facts/activation.toml",
+            "audience_open_min = 5000",
+            "audience_open_min = 999",
+            "facts/activation.toml: the terms of `house` need 100 ≤ audience_min",
+        ),
+        (
+            "facts/activation.toml",
+            "delta_min = 50",
+            "delta_min = 49",
+            "facts/activation.toml: the terms of `house` have a delta_min below 50",
+        ),
+        (
+            "facts/activation.toml",
+            "ttl_days_max = 90",
+            "ttl_days_max = 541",
+            "facts/activation.toml: the terms of `house` need ttl_days_max from 1 to 540",
+        ),
+        (
+            "facts/activation.toml",
+            "holdout_min_ppm = 50_000",
+            "holdout_min_ppm = 9_999",
+            "facts/activation.toml: the terms of `house` need holdout_min_ppm from 10000 to 500000",
+        ),
+        (
+            "facts/activation.toml",
+            "attempts_max = 40",
+            "attempts_max = 0",
+            "facts/activation.toml: the terms of `house` need attempts_max above 0",
+        ),
+        (
+            "facts/activation.toml",
+            "approver = []",
+            "approver = [{ party = \"retailer\", name = \"Ada\", key = \"00\" }]",
+            "facts/activation.toml: approver `Ada` of `retailer` needs an Ed25519 public key",
+        ),
+        (
+            "facts/activation.toml",
+            "approver = []",
+            "approver = [{ party = \"regulator\", name = \"Ada\", key = \"0000000000000000000000000000000000000000000000000000000000000000\" }]",
+            "facts/activation.toml: approver `Ada` is of `regulator`, which is no party with the role legal",
+        ),
+        (
+            "facts/activation.toml",
+            "screen = \"a screen",
+            "\"Big screen\" = \"a screen",
+            "facts/activation.toml: channel `Big screen` needs a name",
+        ),
         (
             "schema.cedarschema",
             "tables: Set<String>,",

@@ -268,6 +268,7 @@ impl CleanRoom {
             purpose,
             footprint: policy::Footprint::default(),
             epsilon: ids::MicroEpsilon::ZERO,
+            campaign: None,
             fingerprint,
         };
         match agreement.bundle.decide(&request, self.inner.ports.clock.now()).into_result() {

@@ -277,6 +277,7 @@ impl App {
             purpose: purpose.clone(),
             footprint: Footprint::default(),
             epsilon: MicroEpsilon::ZERO,
+            campaign: None,
             fingerprint: Digest::of_parts(&[b"read-catalogue", catalogue.dataset().as_str().as_bytes()]),
         };
         let decision = self.bundle.decide(&request, self.clock.now());

@@ -6,10 +6,13 @@ use std::fmt::Display;
 use ids::{Delta, MicroEpsilon};
 
 use super::files::{
-    BrandsFile, BudgetsFile, CategoriesFile, ColumnsFile, ContractsFile, FilterRow, FloorsFile,
-    ObligationsFile, PartiesFile, PurposesFile, parse,
+    ActivationFile, ApproverRow, BrandsFile, BudgetsFile, CategoriesFile, ColumnsFile, ContractsFile,
+    FilterRow, FloorsFile, ObligationsFile, PartiesFile, PurposesFile, TermsRow, parse,
 };
-use super::{Budgets, Category, Contract, Facts, Floor, Obligation, Party, Purpose};
+use super::{
+    ActivationTerms, Approver, Budgets, Category, Contract, Facts, Floor, Obligation, Party, PartyKind,
+    Purpose,
+};
 use crate::refusal::BundleRefused;
 use crate::request::ROWS;
 
@@ -22,15 +25,26 @@ const BUDGETS: &str = "facts/budgets.toml";
 const PURPOSES: &str = "facts/purposes.toml";
 const COLUMNS: &str = "facts/columns.toml";
 const OBLIGATIONS: &str = "facts/obligations.toml";
+const ACTIVATION: &str = "facts/activation.toml";
 
 /// The facts files of a bundle: all of them, and no other.
-pub(crate) const FILES: [&str; 9] =
-    [PARTIES, BRANDS, CATEGORIES, CONTRACTS, FLOORS, BUDGETS, PURPOSES, COLUMNS, OBLIGATIONS];
+pub(crate) const FILES: [&str; 10] =
+    [PARTIES, BRANDS, CATEGORIES, CONTRACTS, FLOORS, BUDGETS, PURPOSES, COLUMNS, OBLIGATIONS, ACTIVATION];
 
 /// No agreement has a smaller cohort: below it a group is a handful of people, whatever the noise.
 const COHORT_MIN_LEAST: u32 = 10;
 /// δ above this is no privacy parameter but a chance to publish somebody.
 const DELTA_MOST: f64 = 1e-4;
+/// No agreement sends a smaller audience: below it a list is about people, not about a group.
+const AUDIENCE_MIN_LEAST: u32 = 100;
+/// No agreement lets audiences differ by fewer: the difference would be a handful of people (PAIR refuses below 50, too).
+const DELTA_MIN_LEAST: u32 = 50;
+/// The longest that any known platform keeps a member.
+const TTL_DAYS_MOST: u32 = 540;
+/// A holdout outside of this either measures nothing or is no campaign: 1 % to 50 %.
+const HOLDOUT_PPM: std::ops::RangeInclusive<u32> = 10_000..=500_000;
+/// A window so long is the whole contract.
+const WINDOW_DAYS_MOST: u32 = 366;
 
 type Files = BTreeMap<String, String>;
 
@@ -43,16 +57,23 @@ pub(crate) fn load(files: &Files) -> Result<Facts, BundleRefused> {
             .ok_or_else(|| BundleRefused::MissingFile { file: file.to_owned() })
     };
     let (levels, datasets) = columns(parse(COLUMNS, text(COLUMNS)?)?)?;
+    let activation: ActivationFile = parse(ACTIVATION, text(ACTIVATION)?)?;
     let facts = Facts {
         parties: parties(parse(PARTIES, text(PARTIES)?)?)?,
         purposes: purposes(parse(PURPOSES, text(PURPOSES)?)?)?,
         brands: brands(parse(BRANDS, text(BRANDS)?)?)?,
         categories: categories(parse(CATEGORIES, text(CATEGORIES)?)?)?,
-        contracts: contracts(parse(CONTRACTS, text(CONTRACTS)?)?, parse(FLOORS, text(FLOORS)?)?)?,
+        contracts: contracts(
+            parse(CONTRACTS, text(CONTRACTS)?)?,
+            parse(FLOORS, text(FLOORS)?)?,
+            activation.terms,
+        )?,
         levels,
         datasets,
         obligations: obligations(parse(OBLIGATIONS, text(OBLIGATIONS)?)?)?,
         budgets: budgets(parse(BUDGETS, text(BUDGETS)?)?)?,
+        channels: channels(activation.channels)?,
+        approvers: approvers(activation.approver)?,
     };
     references(&facts)?;
     Ok(facts)
@@ -109,7 +130,12 @@ fn categories(file: CategoriesFile) -> Result<BTreeMap<String, Category>, Bundle
     )
 }
 
-fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, BundleRefused> {
+fn contracts(
+    file: ContractsFile,
+    floors: FloorsFile,
+    activation: Vec<TermsRow>,
+) -> Result<Vec<Contract>, BundleRefused> {
+    let mut activation = activation_terms(activation)?;
     let floors = floors.floor.into_iter().map(|row| {
         let floor = Floor {
             cohort_min: row.cohort_min,
@@ -145,12 +171,104 @@ fn contracts(file: ContractsFile, floors: FloorsFile) -> Result<Vec<Contract>, B
         }
         let binds = unique(CONTRACTS, row.binds.into_iter().map(|bind| (bind.party, bind.categories)))?;
         let (starts, ends) = (row.starts, row.ends);
-        contracts.push(Contract { id: row.id, datasets: row.datasets, starts, ends, binds, floor });
+        let activation = activation.remove(&row.id);
+        contracts.push(Contract {
+            id: row.id,
+            datasets: row.datasets,
+            starts,
+            ends,
+            binds,
+            floor,
+            activation,
+        });
+    }
+    if let Some(left) = activation.into_keys().next() {
+        return Err(BundleRefused::facts(ACTIVATION, format!("`{left}` is no contract: remove its terms")));
     }
     match floors.into_keys().next() {
         Some(left) => Err(BundleRefused::facts(FLOORS, format!("`{left}` is no contract: remove its floor"))),
         None => Ok(contracts),
     }
+}
+
+fn activation_terms(rows: Vec<TermsRow>) -> Result<BTreeMap<String, ActivationTerms>, BundleRefused> {
+    for row in &rows {
+        let refuse = |reason: String| {
+            Err(BundleRefused::facts(ACTIVATION, format!("the terms of `{}` {reason}", row.contract)))
+        };
+        if row.approve.is_empty() {
+            return refuse("need somebody who approves".to_owned());
+        }
+        if row.audience_min < AUDIENCE_MIN_LEAST || row.audience_open_min < row.audience_min {
+            return refuse(format!(
+                "need {AUDIENCE_MIN_LEAST} ≤ audience_min ≤ audience_open_min: no agreement goes lower"
+            ));
+        }
+        if row.delta_min < DELTA_MIN_LEAST {
+            return refuse(format!("have a delta_min below {DELTA_MIN_LEAST}: no agreement goes lower"));
+        }
+        if !(1..=TTL_DAYS_MOST).contains(&row.ttl_days_max) {
+            return refuse(format!("need ttl_days_max from 1 to {TTL_DAYS_MOST}"));
+        }
+        if !HOLDOUT_PPM.contains(&row.holdout_min_ppm) {
+            let (least, most) = (HOLDOUT_PPM.start(), HOLDOUT_PPM.end());
+            return refuse(format!("need holdout_min_ppm from {least} to {most}"));
+        }
+        if row.attempts_max == 0 || !(1..=WINDOW_DAYS_MOST).contains(&row.window_days) {
+            return refuse(format!("need attempts_max above 0 and window_days from 1 to {WINDOW_DAYS_MOST}"));
+        }
+    }
+    let rows = rows.into_iter().map(|row| {
+        let terms = ActivationTerms {
+            approvers: row.approve,
+            audience_min: row.audience_min,
+            audience_open_min: row.audience_open_min,
+            delta_min: row.delta_min,
+            ttl_days_max: row.ttl_days_max,
+            holdout_min_ppm: row.holdout_min_ppm,
+            attempts_max: row.attempts_max,
+            window_days: row.window_days,
+        };
+        (row.contract, terms)
+    });
+    unique(ACTIVATION, rows)
+}
+
+fn channels(channels: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, BundleRefused> {
+    let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    match channels.iter().find(|(id, text)| id.is_empty() || !id.chars().all(name) || text.is_empty()) {
+        None => Ok(channels),
+        Some((id, _)) => {
+            let reason =
+                format!("channel `{id}` needs a name of `a-z 0-9 -` and a text that says what it is");
+            Err(BundleRefused::facts(ACTIVATION, reason))
+        }
+    }
+}
+
+/// A key stands for one party: with one key under two names, one person could approve for both.
+fn approvers(rows: Vec<ApproverRow>) -> Result<Vec<Approver>, BundleRefused> {
+    let mut found: Vec<Approver> = Vec::new();
+    for row in rows {
+        let refuse = |reason: &str| {
+            Err(BundleRefused::facts(
+                ACTIVATION,
+                format!("approver `{}` of `{}` {reason}", row.name, row.party),
+            ))
+        };
+        if row.name.is_empty() {
+            return refuse("needs a name");
+        }
+        let mut key = [0; 32];
+        if hex::decode_to_slice(&row.key, &mut key).is_err() {
+            return refuse("needs an Ed25519 public key of 64 hexadecimal digits");
+        }
+        if found.iter().any(|other| other.key == key) {
+            return refuse("has a key that is there twice: every approver has their own");
+        }
+        found.push(Approver { party: row.party, name: row.name, key });
+    }
+    Ok(found)
 }
 
 type Datasets = BTreeMap<ids::DatasetId, BTreeMap<String, BTreeMap<String, String>>>;
@@ -265,7 +383,34 @@ fn references(facts: &Facts) -> Result<(), BundleRefused> {
             return refuse(OBLIGATIONS, "column", &format!("{dataset}.{table}.{column}"), COLUMNS);
         }
     }
+    activation_references(facts)?;
     supplier_references(facts)
+}
+
+/// Whoever approves is a party with lawyers, and the owner of the data is always among them.
+fn activation_references(facts: &Facts) -> Result<(), BundleRefused> {
+    let refuse = |reason: String| Err(BundleRefused::facts(ACTIVATION, reason));
+    let legal = |party: &ids::PartyId| {
+        facts.parties.get(party).is_some_and(|party| party.roles.contains(&identity::Role::Legal))
+    };
+    let needed = facts.contracts.iter().filter_map(|contract| contract.activation.as_ref());
+    for terms in needed {
+        if let Some(party) = terms.approvers.iter().find(|party| !legal(party)) {
+            return refuse(format!("`{party}` approves but is no party with the role legal in {PARTIES}"));
+        }
+        let owns = |id: &ids::PartyId| facts.parties.get(id).is_some_and(|p| p.kind == PartyKind::Retailer);
+        if !terms.approvers.iter().any(owns) {
+            return refuse(
+                "some terms let campaigns start without the retailer: add it to `approve`".to_owned(),
+            );
+        }
+    }
+    match facts.approvers.iter().find(|approver| !legal(&approver.party)) {
+        Some(Approver { party, name, .. }) => refuse(format!(
+            "approver `{name}` is of `{party}`, which is no party with the role legal in {PARTIES}"
+        )),
+        None => Ok(()),
+    }
 }
 
 fn supplier_references(facts: &Facts) -> Result<(), BundleRefused> {

@@ -212,6 +212,43 @@ pub(crate) struct FilterRow {
     pub from: Option<ValuesFrom>,
 }
 
+/// `facts/activation.toml`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ActivationFile {
+    /// The closed list of channels and what each means.
+    pub channels: BTreeMap<String, String>,
+    pub terms: Vec<TermsRow>,
+    pub approver: Vec<ApproverRow>,
+}
+
+/// What one contract says about campaigns. A contract without a row allows none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TermsRow {
+    pub contract: String,
+    /// Parties that must sign a campaign before it starts.
+    pub approve: BTreeSet<PartyId>,
+    pub audience_min: u32,
+    pub audience_open_min: u32,
+    pub delta_min: u32,
+    pub ttl_days_max: u32,
+    pub holdout_min_ppm: u32,
+    pub attempts_max: u32,
+    pub window_days: u32,
+}
+
+/// A key with which a party's people sign campaigns.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApproverRow {
+    pub party: PartyId,
+    /// Whose key it is, for people.
+    pub name: String,
+    /// Ed25519 public key, 64 hexadecimal digits.
+    pub key: String,
+}
+
 /// Values that facts give for the party that asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use identity::Role;
 use ids::{DatasetId, Date, Delta, MicroEpsilon, PartyId, PurposeId};
+use serde::Serialize;
 
-use crate::RowFilter;
+use crate::{DestinationClass, RowFilter};
 pub use files::PartyKind;
 use files::{FilterRow, ValuesFrom};
 
@@ -74,6 +75,78 @@ pub(crate) struct Contract {
     /// Party → its categories; `None` = every one.
     pub binds: BTreeMap<PartyId, Option<BTreeSet<String>>>,
     pub floor: Floor,
+    /// `None` = no campaigns under this contract.
+    pub activation: Option<ActivationTerms>,
+}
+
+/// What an agreement demands of campaigns and of the audiences they send: a part of the permit's obligations. Several
+/// contracts add up; the strictest value of each counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ActivationTerms {
+    /// Parties whose signature a campaign needs before it starts.
+    pub approvers: BTreeSet<PartyId>,
+    /// Fewest shoppers of an audience with scoped pseudonyms, compared with the noisy size.
+    pub audience_min: u32,
+    /// Fewest shoppers where identifiers can be joined.
+    pub audience_open_min: u32,
+    /// Fewest shoppers by which two audiences of one owner, or an audience before and after a tick, may differ.
+    pub delta_min: u32,
+    /// Most days that a member stays at a destination.
+    pub ttl_days_max: u32,
+    /// Smallest share of households held out, in millionths.
+    pub holdout_min_ppm: u32,
+    /// Most campaigns of one owner inside the window.
+    pub attempts_max: u32,
+    /// Days of the window.
+    pub window_days: u32,
+}
+
+impl ActivationTerms {
+    /// The smallest noisy size for destinations of these classes.
+    pub fn floor(&self, destinations: &BTreeSet<DestinationClass>) -> u32 {
+        if destinations.contains(&DestinationClass::Open) {
+            self.audience_open_min
+        } else {
+            self.audience_min
+        }
+    }
+
+    fn stricter(self, other: &Self) -> Self {
+        Self {
+            approvers: self.approvers.union(&other.approvers).cloned().collect(),
+            audience_min: self.audience_min.max(other.audience_min),
+            audience_open_min: self.audience_open_min.max(other.audience_open_min),
+            delta_min: self.delta_min.max(other.delta_min),
+            ttl_days_max: self.ttl_days_max.min(other.ttl_days_max),
+            holdout_min_ppm: self.holdout_min_ppm.max(other.holdout_min_ppm),
+            attempts_max: self.attempts_max.min(other.attempts_max),
+            window_days: self.window_days.max(other.window_days),
+        }
+    }
+}
+
+/// A key with which somebody of a party approves campaigns. It stands in the facts, so that nobody can add one without
+/// changing the agreement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approver {
+    /// The party it speaks for.
+    pub party: PartyId,
+    /// Whose key it is, for people.
+    pub name: String,
+    /// Ed25519 public key.
+    pub key: [u8; 32],
+}
+
+impl Contract {
+    /// What it says on one day to somebody with these categories in scope.
+    fn on(&self, today: Date, categories: Option<BTreeSet<String>>) -> Result<Terms, NoTerms> {
+        let (starts, ends) = (self.starts, self.ends);
+        if today < starts || today > ends {
+            return Err(NoTerms::NotInForce { contract: self.id.clone(), starts, ends });
+        }
+        let contracts = [self.id.clone()].into();
+        Ok(Terms { floor: self.floor, categories, contracts, activation: self.activation.clone() })
+    }
 }
 
 /// Limits of one contract, or the strictest of several.
@@ -117,6 +190,9 @@ pub(crate) struct Facts {
     pub datasets: BTreeMap<DatasetId, BTreeMap<String, BTreeMap<String, String>>>,
     pub obligations: BTreeMap<String, Obligation>,
     pub budgets: Budgets,
+    /// Channel → what it means.
+    pub channels: BTreeMap<String, String>,
+    pub approvers: Vec<Approver>,
 }
 
 /// What the contracts between one party and one dataset say together on one day.
@@ -125,6 +201,10 @@ pub(crate) struct Terms {
     pub floor: Floor,
     /// Categories in scope; `None` = every one.
     categories: Option<BTreeSet<String>>,
+    /// The contracts that say it.
+    pub contracts: BTreeSet<String>,
+    /// `None` where one of them allows no campaigns.
+    pub activation: Option<ActivationTerms>,
 }
 
 /// Why there are no terms.
@@ -145,17 +225,36 @@ impl Facts {
             if !contract.datasets.contains(dataset) {
                 continue;
             }
-            if today < contract.starts || today > contract.ends {
-                let (starts, ends) = (contract.starts, contract.ends);
-                return Err(NoTerms::NotInForce { contract: contract.id.clone(), starts, ends });
-            }
-            let here = Terms { floor: contract.floor, categories: scope.clone() };
+            let here = contract.on(today, scope.clone())?;
             terms = Some(match terms {
                 None => here,
                 Some(so_far) => so_far.and(here),
             });
         }
         terms.ok_or(NoTerms::NoContract)
+    }
+
+    /// The strictest reading of all contracts that cover `dataset`, whomever they bind; each of them must be in force.
+    pub(crate) fn joint_terms(&self, dataset: &DatasetId, today: Date) -> Result<Terms, NoTerms> {
+        let covering = self.contracts.iter().filter(|contract| contract.datasets.contains(dataset));
+        let mut terms: Option<Terms> = None;
+        for contract in covering {
+            let here = contract.on(today, None)?;
+            terms = Some(match terms {
+                None => here,
+                Some(so_far) => so_far.and(here),
+            });
+        }
+        terms.ok_or(NoTerms::NoContract)
+    }
+
+    /// The contracts that bind `party` to `dataset`, or all that cover it, in force or not.
+    pub(crate) fn contracts_of(&self, party: Option<&PartyId>, dataset: &DatasetId) -> BTreeSet<String> {
+        let binding = |contract: &&Contract| {
+            contract.datasets.contains(dataset)
+                && party.is_none_or(|party| contract.binds.contains_key(party))
+        };
+        self.contracts.iter().filter(binding).map(|contract| contract.id.clone()).collect()
     }
 
     /// The row filters of an obligation for one party on one dataset; a filter with no allowed value stays in the list,
@@ -200,12 +299,18 @@ impl Facts {
 }
 
 impl Terms {
-    fn and(self, other: Self) -> Self {
+    /// The strictest reading of both.
+    pub(crate) fn and(self, other: Self) -> Self {
         let categories = match (self.categories, other.categories) {
             (Some(a), Some(b)) => Some(a.intersection(&b).cloned().collect()),
             (a, b) => a.or(b),
         };
-        Self { floor: self.floor.stricter(other.floor), categories }
+        let activation = match (self.activation, &other.activation) {
+            (Some(a), Some(b)) => Some(a.stricter(b)),
+            (_, _) => None,
+        };
+        let contracts = self.contracts.into_iter().chain(other.contracts).collect();
+        Self { floor: self.floor.stricter(other.floor), categories, contracts, activation }
     }
 }
 

@@ -8,12 +8,15 @@
     reason = "test code, shared by several test binaries"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use identity::{Principal, Role};
 use ids::{Date, Digest, MicroEpsilon, Timestamp};
-use policy::{Action, Bundle, BundleRefused, Decision, Footprint, Request, SampleBundle};
+use policy::{
+    Action, Bundle, BundleRefused, CampaignAsk, Decision, DestinationClass, Footprint, Request, SampleBundle,
+};
 use tempfile::TempDir;
 
 /// A sample bundle on disk, to be changed and loaded again.
@@ -66,12 +69,39 @@ pub(crate) fn today() -> Timestamp {
     day("2026-06-01")
 }
 
-/// `party role action dataset purpose epsilon_micro reads keys`, where reads and keys are `table.column` or `table`
-/// separated by commas, or `-`.
+/// `owner:author:channels:classes:approvals:size:holdout_ppm:ttl_days:attempts[:joint]`, sets separated by commas, `-` for
+/// none or not known.
+pub(crate) fn campaign(word: &str) -> CampaignAsk {
+    let parts: Vec<&str> = word.split(':').collect();
+    let [owner, author, channels, classes, approvals, size, holdout, ttl, attempts, ref joint @ ..] =
+        parts[..]
+    else {
+        panic!("nine parts: {word}")
+    };
+    fn set<T: Ord>(text: &str, parse: impl Fn(&str) -> T) -> BTreeSet<T> {
+        text.split(',').filter(|name| *name != "-").map(parse).collect()
+    }
+    let class = |name: &str| DestinationClass::ALL.into_iter().find(|class| class.name() == name).unwrap();
+    CampaignAsk {
+        owner: owner.parse().unwrap(),
+        author: author.parse().unwrap(),
+        channels: set(channels, str::to_owned),
+        destinations: set(classes, class),
+        joint: joint == ["joint"],
+        approvals: set(approvals, |party| party.parse().unwrap()),
+        noisy_size: (size != "-").then(|| size.parse().unwrap()),
+        holdout_ppm: holdout.parse().unwrap(),
+        ttl_days: ttl.parse().unwrap(),
+        attempts: attempts.parse().unwrap(),
+    }
+}
+
+/// `party role action dataset purpose epsilon_micro reads keys [campaign]`, where reads and keys are `table.column` or
+/// `table` separated by commas, or `-`. The one who asks is called `ada`.
 pub(crate) fn request(line: &str) -> Request {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [party, role, action, dataset, purpose, epsilon, reads, keys] = words[..] else {
-        panic!("eight words: {line}")
+    let [party, role, action, dataset, purpose, epsilon, reads, keys, ref about @ ..] = words[..] else {
+        panic!("eight or nine words: {line}")
     };
     let mut footprint = Footprint::default();
     for name in reads.split(',').filter(|name| *name != "-") {
@@ -98,6 +128,7 @@ pub(crate) fn request(line: &str) -> Request {
         purpose: purpose.parse().unwrap(),
         footprint,
         epsilon: MicroEpsilon::from_units(epsilon.parse().unwrap()),
+        campaign: about.first().map(|word| campaign(word)),
         fingerprint: Digest::of(line.as_bytes()),
     }
 }

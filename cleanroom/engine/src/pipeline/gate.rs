@@ -99,6 +99,7 @@ impl ResolvedQuery {
                 tables: read.tables.clone(),
             },
             epsilon: self.epsilon,
+            campaign: None,
             fingerprint: self.fingerprint,
         };
         match bundle.decide(&request, now) {

@@ -75,6 +75,7 @@ fn permitted(bundle: &Bundle, log: &Log, vault: &Vault, config: &Config) -> Resu
             purpose: purpose.clone(),
             footprint: Footprint::default(),
             epsilon: MicroEpsilon::ZERO,
+            campaign: None,
             fingerprint: Digest::of_parts(&[b"ingest", vault.snapshot().as_bytes()]),
         },
         SystemClock.now(),

@@ -108,6 +108,7 @@ fn row_filters(app: &App, asker: &Principal, purpose: &PurposeId, truth: &Truth)
             columns,
         },
         epsilon: MicroEpsilon::from_units(1),
+        campaign: None,
         fingerprint: Digest::of(b"the owner's own count"),
     };
     let permit = app.bundle().decide(&request, SystemClock.now()).into_result();

@@ -43,7 +43,7 @@ fn the_samples_are_locked_and_keep_their_own_examples_and_promises() {
         assert!(report.is_ok(), "{}: {:#?}", sample.name, report.failures);
         assert!(report.passed >= 15);
         // Guards that no request can reach while the permits and floors stand; `changes.rs` reaches them.
-        let guards = ["JV-1.1", "JV-3.1", "P-1", "P-3"];
+        let guards = ["JV-1.1", "JV-3.1", "P-1", "P-3", "P-8"];
         assert!(
             report.without_case.iter().all(|id| guards.contains(&id.as_str())),
             "{:?}",
@@ -118,6 +118,36 @@ fn look_back_and_lag_of_the_contract_come_with_the_permit() {
 }
 
 #[test]
+fn a_campaigns_permit_carries_the_strictest_terms_of_the_contracts_that_bind_it() {
+    let bundle = Folder::of(JV_NORTH).load().unwrap();
+    let terms = |line: &str| {
+        let Decision::Permitted(permit) = bundle.decide(&request(line), today()) else {
+            panic!("denied: {line}")
+        };
+        let terms = permit.obligations().activation.as_ref().unwrap();
+        let approvers: Vec<String> = terms.approvers.iter().map(ToString::to_string).collect();
+        (
+            approvers.join(" "),
+            terms.holdout_min_ppm,
+            terms.ttl_days_max,
+            terms.attempts_max,
+            terms.audience_min,
+        )
+    };
+    let venture = ("jv-partner retailer".to_owned(), 100_000, 30, 10, 1000);
+    // The steward is bound by the house alone; what counts is whose campaign it is.
+    let signed = "push:scoped:retailer,jv-partner:5000:100000:30:1";
+    let start = "retailer steward start-campaign loyalty activation 0 - -";
+    assert_eq!(terms(&format!("{start} brand-nord:ana:{signed}")), venture);
+    assert_eq!(
+        terms(&format!("{start} retailer:ana:{signed}")),
+        ("retailer".to_owned(), 50_000, 90, 40, 1000)
+    );
+    assert_eq!(terms(&format!("{start} retailer:ana:{signed}:joint")), venture);
+    assert_eq!(terms("brand-nord analyst define-segment loyalty activation 500000 lines.amount -"), venture);
+}
+
+#[test]
 fn every_clause_speaks_three_languages() {
     for sample in SampleBundle::ALL {
         let bundle = Folder::of(sample).load().unwrap();
@@ -140,5 +170,5 @@ fn budgets_are_those_of_the_annex() {
     assert_eq!(budgets.quotas[&"brand-lumi".parse().unwrap()], MicroEpsilon::from_units(1_200_000));
     assert!(budgets.quotas.values().all(|quota| *quota <= budgets.block_cap));
     assert_eq!(bundle.parties().len(), 8);
-    assert_eq!(bundle.purposes().len(), 3);
+    assert_eq!(bundle.purposes().len(), 4);
 }
