@@ -235,13 +235,7 @@ impl App {
     }
 
     fn desk<'a>(&'a self, vault: &'a mut Vault) -> Desk<'a> {
-        Desk {
-            bundle: &self.bundle,
-            log: &self.log,
-            vault,
-            elsewhere: &self.elsewhere,
-            clock: &*self.clock,
-        }
+        Desk { bundle: &self.bundle, log: &self.log, vault, elsewhere: &self.elsewhere, clock: &*self.clock }
     }
 
     /// The principal a bearer token speaks for.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use audits::{Entry, Kind, Log, Receipt};
 use identity::{Principal, ShopperPseudonym};
 use ids::{Clock, Digest, PurposeId, UnitIx};
-use policy::{Action, Bundle, Decision, Footprint};
+use policy::{Action, Bundle, Decision};
 use serde_json::{Map, Value, json};
 use vault::{Erasure, Shopper, Vault};
 use zeroize::Zeroizing;
@@ -163,7 +163,8 @@ impl Desk<'_> {
     ) -> Result<Erased, Failure> {
         let entry = self.permitted(principal, purpose, Action::EraseSubject, Kind::SubjectErased)?;
         let (whom, before) = self.find(card, &entry)?;
-        let intent = self.append(entry.clone(), &json!({ "shopper": pseudonym_hex(&whom), "step": "begun" }))?;
+        let intent =
+            self.append(entry.clone(), &json!({ "shopper": pseudonym_hex(&whom), "step": "begun" }))?;
         let mut removals = Vec::new();
         for place in self.elsewhere {
             removals.extend(place.erase(&whom)?);
@@ -216,15 +217,13 @@ impl Desk<'_> {
     ) -> Result<Entry, Failure> {
         let (dataset, snapshot) = (self.vault.catalogue().dataset().clone(), self.vault.snapshot());
         let decision = self.bundle.decide(
-            &policy::Request {
-                principal: principal.clone(),
+            &policy::Request::act(
+                principal.clone(),
                 action,
-                dataset: dataset.clone(),
-                purpose: purpose.clone(),
-                footprint: Footprint::default(),
-                epsilon: ids::MicroEpsilon::ZERO,
-                fingerprint: Digest::of_parts(&[action.name().as_bytes(), snapshot.as_bytes()]),
-            },
+                dataset.clone(),
+                purpose.clone(),
+                Digest::of_parts(&[action.name().as_bytes(), snapshot.as_bytes()]),
+            ),
             self.clock.now(),
         );
         let entry = Entry {

@@ -84,7 +84,10 @@ fn an_export_holds_everything_of_one_shopper_and_is_on_record_before_it_leaves()
     let subject: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(subject["about"]["key"], CARD);
     let shoppers = subject["tables"]["shoppers"].as_array().unwrap();
-    assert_eq!((shoppers.len(), &shoppers[0]["phone"], &shoppers[0]["birth_year"]), (1, &json!(PHONE), &json!(1990)));
+    assert_eq!(
+        (shoppers.len(), &shoppers[0]["phone"], &shoppers[0]["birth_year"]),
+        (1, &json!(PHONE), &json!(1990))
+    );
     let lines = subject["tables"]["lines"].as_array().unwrap();
     assert_eq!(lines.len(), LINES);
     assert!(lines.iter().any(|line| line["amount"] == "10.50"), "{lines:?}");
@@ -93,7 +96,10 @@ fn an_export_holds_everything_of_one_shopper_and_is_on_record_before_it_leaves()
     assert!(!text.contains(&neighbour), "nobody else is in it");
 
     let logged = entries(&room, "subject-exported");
-    assert_eq!((logged.len(), &logged[0]["decision"], &logged[0]["role"]), (1, &json!("permitted"), &json!("dpo")));
+    assert_eq!(
+        (logged.len(), &logged[0]["decision"], &logged[0]["role"]),
+        (1, &json!("permitted"), &json!("dpo"))
+    );
     assert!(!logged[0].to_string().contains("card"), "a leaf names nobody: {}", logged[0]);
     nowhere(&room, &[CARD, PHONE]);
     assert_ok(&room.run(&["audit", "verify"]));
@@ -110,8 +116,13 @@ fn an_export_holds_everything_of_one_shopper_and_is_on_record_before_it_leaves()
     assert_fails(&denied, 3, &["denied", "clause"]);
     assert_fails(&with_card(&room, &["export-subject", "--out", other], " "), 2, &["card_missing"]);
     assert!(!std::path::Path::new(other).exists());
-    let decisions: Vec<_> = entries(&room, "subject-exported").iter().map(|e| e["decision"].clone()).collect();
-    assert_eq!(decisions, ["permitted", "permitted", "denied"], "asking for nobody and being denied are on record");
+    let decisions: Vec<_> =
+        entries(&room, "subject-exported").iter().map(|e| e["decision"].clone()).collect();
+    assert_eq!(
+        decisions,
+        ["permitted", "permitted", "denied"],
+        "asking for nobody and being denied are on record"
+    );
 }
 
 #[test]
@@ -121,6 +132,7 @@ fn an_erased_shopper_is_gone_does_not_come_back_and_has_proof_of_it() {
     let (lines, units) = (before.rows("lines"), before.units());
     let old_parts: Vec<_> = before.parts().map(|(_, part)| before.part_path(part)).collect();
     drop(before);
+    let ingests = entries(&room, "ingest").len();
     let record_path = room.folder.path().join("record.json");
     let path = record_path.to_str().unwrap();
     let denied = with_card(&room, &["erase", "--record", path, "--role", "legal"], CARD);
@@ -156,7 +168,8 @@ fn an_erased_shopper_is_gone_does_not_come_back_and_has_proof_of_it() {
     // An old delivery again: everybody else's rows are taken, theirs are not.
     let again = room.folder.path().join("again");
     fs::create_dir(&again).unwrap();
-    let rows = format!("card_id,tier,birth_year,phone\n{CARD},gold,1990,{PHONE}\ncard-x,basic,1991,87010000001\n");
+    let rows =
+        format!("card_id,tier,birth_year,phone\n{CARD},gold,1990,{PHONE}\ncard-x,basic,1991,87010000001\n");
     fs::write(again.join("shoppers.csv"), rows).unwrap();
     let loaded = room.json(&["ingest", again.to_str().unwrap()]);
     assert_eq!((&loaded["tables"][0]["rows"], &loaded["tables"][0]["erased"]), (&json!(1), &json!(1)));
@@ -170,8 +183,8 @@ fn an_erased_shopper_is_gone_does_not_come_back_and_has_proof_of_it() {
     let repeated: Value = serde_json::from_slice(&repeated.stdout).unwrap();
     assert_eq!(repeated["record"]["erased"]["erased_before"], true);
     assert_fails(&with_card(&room, &["erase"], "card-99999"), 2, &["subject_unknown"]);
-    let ingests = entries(&room, "ingest").len();
-    assert_eq!(ingests, 2, "an erasure's snapshot is on record as an erasure, not as a load");
+    let after = entries(&room, "ingest").len();
+    assert_eq!(after, ingests + 1, "an erasure's snapshot is on record as an erasure, not as a load");
 }
 
 struct Api {
@@ -210,7 +223,8 @@ async fn a_running_service_exports_erases_and_answers_from_the_new_snapshot_at_o
     let (status, cache, subject) = api.post(export, Role::Dpo, whom.clone()).await;
     assert_eq!((status, cache.as_deref()), (StatusCode::OK, Some("no-store")), "{subject}");
     assert_eq!(subject["tables"]["lines"].as_array().unwrap().len(), LINES);
-    let (status, _, answer) = api.post(export, Role::Dpo, json!({ "card": "nobody", "purpose": "operations" })).await;
+    let (status, _, answer) =
+        api.post(export, Role::Dpo, json!({ "card": "nobody", "purpose": "operations" })).await;
     assert_eq!((status, &answer["code"]), (StatusCode::BAD_REQUEST, &json!("subject_unknown")));
 
     let question = json!({ "sql": "SELECT COUNT(*) AS n FROM lines", "purpose": "measurement" });
@@ -224,7 +238,10 @@ async fn a_running_service_exports_erases_and_answers_from_the_new_snapshot_at_o
     let snapshot = &done["record"]["erased"]["vault"]["snapshot"];
     let (_, _, second) = ask().await;
     assert_eq!(&second["snapshot"], snapshot, "{second}");
-    assert_ne!(second["release_id"], first["release_id"], "an answer about the old snapshot is not handed out for the new one");
+    assert_ne!(
+        second["release_id"], first["release_id"],
+        "an answer about the old snapshot is not handed out for the new one"
+    );
     let (status, _, answer) = api.post(export, Role::Dpo, whom.clone()).await;
     assert_eq!((status, &answer["code"]), (StatusCode::BAD_REQUEST, &json!("subject_erased")), "{answer}");
     let (status, _, again) = api.post(erase, Role::Dpo, whom).await;

@@ -144,7 +144,8 @@ impl Vault {
         }
         let (mut kept, mut removed) = (Vec::new(), 0);
         self.read_plain(table, entry, &mut |batch| {
-            let units = batch.column_by_name(UNIT_IX).and_then(|units| units.as_primitive_opt::<UInt32Type>());
+            let units =
+                batch.column_by_name(UNIT_IX).and_then(|units| units.as_primitive_opt::<UInt32Type>());
             let stays = units.ok_or(INTERNAL)?.values().iter().map(|unit| Some(!leaving.contains(*unit)));
             let stays: BooleanArray = stays.collect();
             let rest = filter_record_batch(&batch, &stays).map_err(|_| INTERNAL)?;
@@ -161,7 +162,8 @@ impl Vault {
     fn holds(&self, entry: &PartEntry, shoppers: &RoaringBitmap) -> Result<bool, VaultRefused> {
         let mut holds = false;
         self.read_entry(entry, Some(&[UNIT_IX]), &mut |batch| {
-            let units = batch.column_by_name(UNIT_IX).and_then(|units| units.as_primitive_opt::<UInt32Type>());
+            let units =
+                batch.column_by_name(UNIT_IX).and_then(|units| units.as_primitive_opt::<UInt32Type>());
             holds |= units.ok_or(INTERNAL)?.values().iter().any(|unit| shoppers.contains(*unit));
             Ok(())
         })?;

@@ -75,7 +75,8 @@ impl Vault {
                         continue;
                     }
                     // Rows of one shopper lie together, in the order in which they came: the last of a run counts.
-                    let wanted = |unit| members.contains(unit) && !done.contains(unit) && !seen.contains(unit);
+                    let wanted =
+                        |unit| members.contains(unit) && !done.contains(unit) && !seen.contains(unit);
                     let mut run: Option<(u32, Option<Result<Canonical, ()>>)> = None;
                     let mut ended: Vec<(u32, Option<Result<Canonical, ()>>)> = Vec::new();
                     self.open_fields(entry, &column.name, &wanted, &mut |unit, held| {

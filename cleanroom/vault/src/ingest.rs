@@ -351,11 +351,7 @@ impl Vault {
     }
 
     /// Keys of parent tables that were sealed earlier, for those parents whose children are in this load.
-    fn known_links(
-        &self,
-        catalogue: &Catalogue,
-        files: &Sources,
-    ) -> Result<Links, VaultRefused> {
+    fn known_links(&self, catalogue: &Catalogue, files: &Sources) -> Result<Links, VaultRefused> {
         let mut links = Links::new(catalogue);
         for table in catalogue.tables() {
             for column in links.columns_of(&table.name) {

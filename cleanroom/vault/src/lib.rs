@@ -44,8 +44,8 @@ mod subject;
 pub use bench::{Measurement, measure};
 pub use catalogue::{
     COMPLETE_JOURNEY, Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, DOMAIN_VALUES_MAX,
-    DirectIdentifier, Domain, DomainRefused, EmptyUnit, ForeignKey, HouseholdColumn, Table, TableKind, UNIT_IX,
-    UNIT_PSEUDONYM, UnitCase, UnitSource,
+    DirectIdentifier, Domain, DomainRefused, EmptyUnit, ForeignKey, HouseholdColumn, Table, TableKind,
+    UNIT_IX, UNIT_PSEUDONYM, UnitCase, UnitSource,
 };
 pub use disk::{Disk, DiskFile, SystemDisk};
 pub use erase::{ErasedTable, Erasure};

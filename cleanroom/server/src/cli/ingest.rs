@@ -179,7 +179,10 @@ pub(crate) fn document(report: &IngestReport) -> Document {
         }),
         grid,
         before: vec![first],
-        after: report.tables.iter().flat_map(unaddressable_lines)
+        after: report
+            .tables
+            .iter()
+            .flat_map(unaddressable_lines)
             .chain([format!("  snapshot {}", report.snapshot)])
             .collect(),
     }

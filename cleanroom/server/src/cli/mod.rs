@@ -15,8 +15,8 @@ use clap::Parser as _;
 use identity::{Principal, Role};
 
 pub use args::{
-    AuditCommand, AuditShow, Bench, Cli, Command, Demo, EraseSubject, ExportSubject, Ingest, Init, Question, RoleArg,
-    Serve, SubjectWho, Token, Who,
+    AuditCommand, AuditShow, Bench, Cli, Command, Demo, EraseSubject, ExportSubject, Ingest, Init, Question,
+    RoleArg, Serve, SubjectWho, Token, Who,
 };
 pub(crate) use audit::{
     document as audit_document, entries_grid as audit_grid, read as audit_entries, verifier_key as audit_key,

@@ -23,9 +23,8 @@ const LINE_BYTES_MAX: u64 = 1024;
 
 pub(super) fn export(home: &Home, words: &ExportSubject, screen: &mut Screen) -> Result<(), Failure> {
     free(&words.out)?;
-    let exported = at_desk(home, &words.who, |desk, principal, card| {
-        desk.export(principal, &words.who.purpose, card)
-    })?;
+    let exported =
+        at_desk(home, &words.who, |desk, principal, card| desk.export(principal, &words.who.purpose, card))?;
     write_new(&words.out, exported.text.as_bytes())?;
     screen.show(&exported_document(&exported, &words.out))
 }
@@ -57,13 +56,8 @@ fn at_desk<T>(
     let party = who.party.clone().unwrap_or_else(|| config.local.party.clone());
     let principal = Principal::local(config.local.subject.clone(), party, Role::from(who.role));
     let elsewhere = elsewhere(home, &config)?;
-    let mut desk = Desk {
-        bundle: &bundle,
-        log: &log,
-        vault: &mut vault,
-        elsewhere: &elsewhere,
-        clock: &SystemClock,
-    };
+    let mut desk =
+        Desk { bundle: &bundle, log: &log, vault: &mut vault, elsewhere: &elsewhere, clock: &SystemClock };
     act(&mut desk, &principal, &card)
 }
 

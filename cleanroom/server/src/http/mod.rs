@@ -102,7 +102,8 @@ pub fn router(service: &Shared) -> Router {
             open = open.route(route.path, route.handler);
         }
     }
-    let guarded = guarded.route_layer(axum::middleware::from_fn_with_state(Arc::clone(service), unless_closed));
+    let guarded =
+        guarded.route_layer(axum::middleware::from_fn_with_state(Arc::clone(service), unless_closed));
     let guarded = limits::around(guarded, &config.http);
     guarded
         .merge(open)

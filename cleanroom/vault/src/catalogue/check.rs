@@ -42,7 +42,9 @@ fn check_household(catalogue: &Catalogue) -> Checked {
     let HouseholdColumn { table, column } = household;
     Err(CatalogueRefused::at(
         "`[household]`",
-        format!("`{table}.{column}` is no id or text of a private table, or is the unit key or a direct identifier"),
+        format!(
+            "`{table}.{column}` is no id or text of a private table, or is the unit key or a direct identifier"
+        ),
     ))
 }
 

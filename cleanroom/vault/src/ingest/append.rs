@@ -121,7 +121,8 @@ fn digest_batches(name: &str, batches: &[RecordBatch]) -> Result<Digest, VaultRe
         let mut context = Context::new(&SHA256);
         for batch in batches {
             let array = batch.column_by_name(column);
-            let array = array.ok_or_else(|| VaultRefused::file(name, "its batches differ in their columns"))?;
+            let array =
+                array.ok_or_else(|| VaultRefused::file(name, "its batches differ in their columns"))?;
             if let Some(bytes) = array.as_fixed_size_binary_opt() {
                 for row in bytes {
                     feed(&mut context, 8, row.unwrap_or_default());
@@ -143,7 +144,8 @@ fn digest_batches(name: &str, batches: &[RecordBatch]) -> Result<Digest, VaultRe
                 Some(Cell::Micros(micros)) => feed(&mut context, 7, &micros.to_le_bytes()),
             })
             .ok_or_else(|| {
-                let reason = format!("column `{column}` holds {}, which no column can take", array.data_type());
+                let reason =
+                    format!("column `{column}` holds {}, which no column can take", array.data_type());
                 VaultRefused::file(name, reason)
             })?;
         }

@@ -22,8 +22,7 @@ pub(super) fn read(
 ) -> Result<(), VaultRefused> {
     let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(file);
     let unreadable = |_| VaultRefused::file(name, "it cannot be read as CSV");
-    let header =
-        reader.headers().map_err(|_| VaultRefused::file(name, "its header line is not UTF-8"))?;
+    let header = reader.headers().map_err(|_| VaultRefused::file(name, "its header line is not UTF-8"))?;
     let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
     let positions = match_columns(table, name, &names)?;
     let mut columns = intakes(catalogue, table);

@@ -32,9 +32,8 @@ pub(super) fn read(
     file: File,
     each: &mut dyn FnMut(Chunk) -> Result<(), VaultRefused>,
 ) -> Result<(), VaultRefused> {
-    let damaged = || {
-        VaultRefused::file(name, "it is no complete Parquet file: truncated, damaged or encrypted")
-    };
+    let damaged =
+        || VaultRefused::file(name, "it is no complete Parquet file: truncated, damaged or encrypted");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| damaged())?;
     let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
     match_columns(table, name, &names)?;

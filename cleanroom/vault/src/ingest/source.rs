@@ -142,7 +142,9 @@ impl Source {
     ) -> Result<(), VaultRefused> {
         let open = |path: &Path| File::open(path).map_err(|error| VaultRefused::io("read", path, error));
         match &self.content {
-            Content::File(path) if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet")) => {
+            Content::File(path)
+                if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet")) =>
+            {
                 parquet_file::read(catalogue, table, &self.name, open(path)?, each)
             }
             Content::File(path) => csv_file::read(catalogue, table, &self.name, open(path)?, each),
@@ -184,10 +186,7 @@ pub(super) fn match_columns(table: &Table, file: &str, names: &[String]) -> Resu
 }
 
 /// Files by table. A folder is searched; a single file must fit a table's pattern by its name.
-pub(super) fn find(
-    catalogue: &Catalogue,
-    source: &Path,
-) -> Result<Sources, VaultRefused> {
+pub(super) fn find(catalogue: &Catalogue, source: &Path) -> Result<Sources, VaultRefused> {
     let mut found: Vec<(PathBuf, String)> = Vec::new();
     if source.is_dir() {
         walk(source, "", FOLDER_DEPTH_MAX, &mut found)?;

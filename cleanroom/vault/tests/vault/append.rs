@@ -90,7 +90,11 @@ fn equal_rows_are_loaded_once_however_they_are_cut_and_a_key_decides_where_one_i
     assert!(append(&mut vault, cut).unwrap().unchanged);
     assert_eq!((vault.snapshot(), arms(&vault).len()), (snapshot, 3));
     // Another order, another value, another table: other rows.
-    assert!(!append(&mut vault, vec![by_unit(&[0, 2, 1], &["control", "treatment", "treatment"])]).unwrap().unchanged);
+    assert!(
+        !append(&mut vault, vec![by_unit(&[0, 2, 1], &["control", "treatment", "treatment"])])
+            .unwrap()
+            .unchanged
+    );
     let mut once = |key: &[u8], batch: RecordBatch| {
         let rows = Rows::batches("assignments", vec![batch]).once(Digest::of(key));
         vault.append(vec![rows], &IngestOptions::default(), &Quiet).unwrap().unchanged
@@ -127,14 +131,24 @@ fn rows_in_memory_are_refused_like_rows_of_files_and_then_nothing_is_kept() {
         (by_unit(&[0, 1], &["control", "both"]), "bad-rows", "row 2 column `arm`: is not in its domain"),
         (by_card(&["", "CARD-1"], &["control", "control"]), "bad-rows", "row 1 column `card`: is empty"),
         (batch(assigned(&["control"])), "file-refused", "column `card` of table `assignments` is missing"),
-        (batch([vec![("unit_ix", unit(&[0]))], extra].concat()), "file-refused", "`hue` is not in the catalogue"),
         (
-            batch([vec![("unit_ix", unit(&[0])), ("card", texts(&["CARD-1"]))], assigned(&["control"])].concat()),
+            batch([vec![("unit_ix", unit(&[0]))], extra].concat()),
+            "file-refused",
+            "`hue` is not in the catalogue",
+        ),
+        (
+            batch(
+                [vec![("unit_ix", unit(&[0])), ("card", texts(&["CARD-1"]))], assigned(&["control"])]
+                    .concat(),
+            ),
             "file-refused",
             "two columns are named `card`",
         ),
         (
-            batch([vec![("unit_ix", Arc::new(Int64Array::from(vec![0])) as ArrayRef)], assigned(&["control"])].concat()),
+            batch(
+                [vec![("unit_ix", Arc::new(Int64Array::from(vec![0])) as ArrayRef)], assigned(&["control"])]
+                    .concat(),
+            ),
             "file-refused",
             "`unit_ix` is not UInt32",
         ),
@@ -192,7 +206,10 @@ fn an_append_leaves_nothing_in_plain_and_survives_a_crash_at_any_point() {
             .and_then(|mut vault| append(&mut vault, vec![given.clone()]));
         let mut vault = reopen(home.path()).unwrap();
         let kept = arms(&vault);
-        assert!(kept.is_empty() && vault.snapshot() == old || kept.len() == 2, "after {operations} operations");
+        assert!(
+            kept.is_empty() && vault.snapshot() == old || kept.len() == 2,
+            "after {operations} operations"
+        );
         assert!(result.is_err() || kept.len() == 2);
         let again = append(&mut vault, vec![given]).unwrap();
         assert_eq!((again.unchanged, arms(&vault).len()), (kept.len() == 2, 2));

@@ -37,7 +37,12 @@ fn export_collects_every_row_of_one_shopper_and_of_nobody_else() {
     let tables: BTreeMap<&str, Value> = subject
         .tables
         .iter()
-        .map(|table| (table.table.as_str(), Value::from(table.rows.iter().cloned().map(Value::from).collect::<Vec<_>>())))
+        .map(|table| {
+            (
+                table.table.as_str(),
+                Value::from(table.rows.iter().cloned().map(Value::from).collect::<Vec<_>>()),
+            )
+        })
         .collect();
     assert_eq!(
         tables.keys().copied().collect::<Vec<_>>(),
@@ -48,9 +53,7 @@ fn export_collects_every_row_of_one_shopper_and_of_nobody_else() {
         tables["shoppers"],
         json!([{ "name": "Aigerim Plantedova", "phone": "+77012345678", "tier": "gold" }])
     );
-    let line = |basket: i64, product: i64, paid: &str, pieces: i64| {
-        json!({ "basket_id": basket, "product_id": product, "paid": paid, "pieces": pieces })
-    };
+    let line = |basket: i64, product: i64, paid: &str, pieces: i64| json!({ "basket_id": basket, "product_id": product, "paid": paid, "pieces": pieces });
     assert_eq!(
         tables["lines"],
         json!([line(1, 100, "10.00", 1), line(4, 101, "0.01", 3), line(1, 101, "5.00", 5)])
@@ -94,7 +97,10 @@ fn an_erased_shopper_is_nowhere_and_everybody_else_is_as_before() {
     assert_eq!(phones, ["+77770001122"], "who stays can still be opened");
     vault.households(&everybody, &mut |unit, _| assert_ne!(unit.0, 0)).unwrap();
     let shoppers = vault.shoppers().unwrap();
-    assert_eq!((shoppers.find("card-7788991"), shoppers.find("CARD-1")), (Shopper::Erased(UnitIx(0)), Shopper::Known(UnitIx(2))));
+    assert_eq!(
+        (shoppers.find("card-7788991"), shoppers.find("CARD-1")),
+        (Shopper::Erased(UnitIx(0)), Shopper::Known(UnitIx(2)))
+    );
     assert_eq!(shoppers.pseudonym(UnitIx(0)), None);
     let gone = vault.pseudonym_of_key("CARD-7788991").unwrap();
     let stays = vault.pseudonym_of_key("CARD-1").unwrap();

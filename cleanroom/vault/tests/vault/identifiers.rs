@@ -98,7 +98,9 @@ fn phones_and_addresses_become_canonical_and_the_others_are_counted_without_fail
     let pseudonym = vault.shoppers().unwrap().pseudonym(UnitIx(2)).unwrap();
     assert_eq!(cards[&2], Canonical::card(&pseudonym));
     let mut names = Vec::new();
-    vault.open_identifiers("cards", "full_name", &mut |unit, name| names.push((unit.0, name.to_owned()))).unwrap();
+    vault
+        .open_identifiers("cards", "full_name", &mut |unit, name| names.push((unit.0, name.to_owned())))
+        .unwrap();
     assert_eq!(names[2], (2, "Clara".to_owned()), "what is no address is kept as it came");
 }
 
@@ -130,7 +132,9 @@ fn a_household_is_one_key_and_a_shopper_without_one_is_alone() {
     let (mut vault, _) = cards(home.path());
     let households = |vault: &Vault| {
         let mut keys = BTreeMap::new();
-        vault.households(&members(0..5), &mut |unit, key| assert!(keys.insert(unit.0, key).is_none())).unwrap();
+        vault
+            .households(&members(0..5), &mut |unit, key| assert!(keys.insert(unit.0, key).is_none()))
+            .unwrap();
         keys
     };
     let keys = households(&vault);
