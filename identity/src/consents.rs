@@ -1,12 +1,16 @@
 //! Consent as it stands: one bitmap of shoppers per purpose.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use ids::{PurposeId, Timestamp, UnitIx};
 use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
 
 /// What happened to one shopper's consent to one purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum ConsentEvent {
     /// The shopper agreed.
     Given,
@@ -14,6 +18,39 @@ pub enum ConsentEvent {
     Withdrawn,
     /// The agreement's term ran out.
     Expired,
+}
+
+/// Why a text is no event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this is no consent event: expected one of `given withdrawn expired`")]
+pub struct ConsentEventUnknown;
+
+impl ConsentEvent {
+    /// Every event.
+    pub const ALL: [Self; 3] = [Self::Given, Self::Withdrawn, Self::Expired];
+
+    /// The event as it stands in files, in the registry and in receipts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Given => "given",
+            Self::Withdrawn => "withdrawn",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+impl fmt::Display for ConsentEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for ConsentEvent {
+    type Err = ConsentEventUnknown;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|event| event.as_str() == text).ok_or(ConsentEventUnknown)
+    }
 }
 
 /// Who agreed to what, as of one epoch. A purpose nobody was asked about allows nobody.
@@ -55,12 +92,49 @@ impl Consents {
     }
 }
 
-/// Collects events in any order; see [`Consents::builder`].
+/// Collects events in any order; see [`Consents::builder`]. It remembers the time of the latest event of each shopper, so
+/// that events from several sources, the vault's consent table and the registry, merge by time; eight bytes per shopper
+/// and purpose.
 #[derive(Debug, Clone)]
 pub struct ConsentsBuilder {
     epoch: u64,
-    /// Per purpose and shopper: time of the latest event, and whether all events of that time say yes.
-    latest: BTreeMap<PurposeId, HashMap<u32, (Timestamp, bool)>>,
+    latest: BTreeMap<PurposeId, Latest>,
+}
+
+/// The latest events for one purpose.
+#[derive(Debug, Clone, Default)]
+struct Latest {
+    /// Twice the time in milliseconds, plus one if all events of that time say yes; [`NOTHING`] where there is no event.
+    /// Positions are dense, but a stray one must not cost memory up to it: hence chunks.
+    chunks: BTreeMap<u16, Box<[i64]>>,
+    allowed: RoaringBitmap,
+}
+
+/// No event so far.
+const NOTHING: i64 = i64::MIN;
+/// Positions of one chunk: as many as the lower half of a position can tell apart.
+const CHUNK: usize = 1 << 16;
+/// Beyond these times all are equal: some hundred million years from now.
+const MILLIS_MAX: i64 = 1 << 60;
+
+impl Latest {
+    fn record(&mut self, unit: u32, at: i64, given: bool) {
+        let (chunk, within) = ((unit >> 16) as u16, (unit & 0xffff) as usize);
+        let chunk = self.chunks.entry(chunk).or_insert_with(|| vec![NOTHING; CHUNK].into_boxed_slice());
+        let Some(known) = chunk.get_mut(within) else { return };
+        let (time, said) = (*known >> 1, *known & 1 == 1);
+        let now = match at {
+            _ if *known == NOTHING || at > time => given,
+            _ if at == time => said && given,
+            _ => return,
+        };
+        *known = (at << 1) | i64::from(now);
+        if now {
+            self.allowed.insert(unit);
+        } else {
+            self.allowed.remove(unit);
+        }
+    }
 }
 
 impl ConsentsBuilder {
@@ -74,29 +148,28 @@ impl ConsentsBuilder {
         at: Timestamp,
     ) -> &mut Self {
         if !self.latest.contains_key(purpose) {
-            self.latest.insert(purpose.clone(), HashMap::new());
+            self.latest.insert(purpose.clone(), Latest::default());
         }
-        let given = event == ConsentEvent::Given;
-        if let Some(units) = self.latest.get_mut(purpose) {
-            let known = units.entry(unit.0).or_insert((at, given));
-            if at > known.0 {
-                *known = (at, given);
-            } else if at == known.0 {
-                known.1 &= given;
-            }
+        if let Some(latest) = self.latest.get_mut(purpose) {
+            let at = at.as_millis().clamp(-MILLIS_MAX, MILLIS_MAX);
+            latest.record(unit.0, at, event == ConsentEvent::Given);
         }
         self
     }
 
+    /// From now on the state has this number.
+    pub const fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// The purposes with at least one record, in alphabetical order.
+    pub fn purposes(&self) -> impl Iterator<Item = &PurposeId> {
+        self.latest.keys()
+    }
+
     /// The state after all recorded events.
     pub fn build(&self) -> Consents {
-        let allowed = self.latest.iter().map(|(purpose, units)| {
-            let mut yes: Vec<u32> =
-                units.iter().filter(|(_, (_, given))| *given).map(|(&unit, _)| unit).collect();
-            // The bitmap is built fastest, and in the smallest form, from ascending positions.
-            yes.sort_unstable();
-            (purpose.clone(), RoaringBitmap::from_iter(yes))
-        });
+        let allowed = self.latest.iter().map(|(purpose, latest)| (purpose.clone(), latest.allowed.clone()));
         Consents { epoch: self.epoch, allowed: allowed.collect() }
     }
 }
@@ -147,6 +220,20 @@ mod tests {
                 assert!(!builder.build().allows(&purpose("p"), UnitIx(1)), "{events:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_stray_position_costs_one_chunk_and_events_print_and_parse() {
+        let mut builder = Consents::builder(0);
+        builder.record(UnitIx(u32::MAX), &purpose("p"), ConsentEvent::Given, at(i64::MAX));
+        builder.record(UnitIx(u32::MAX), &purpose("p"), ConsentEvent::Withdrawn, at(i64::MIN));
+        assert!(builder.build().allows(&purpose("p"), UnitIx(u32::MAX)));
+        builder.set_epoch(9);
+        assert_eq!(builder.build().epoch(), 9);
+        for event in ConsentEvent::ALL {
+            assert_eq!(event.to_string().parse(), Ok(event));
+        }
+        assert!("Given".parse::<ConsentEvent>().is_err());
     }
 
     proptest! {

@@ -5,10 +5,11 @@
 //! * [`PseudonymKey`] turns a shopper's unit key into a [`ShopperPseudonym`] that means nothing without the key.
 //! * [`Canonical`] is the one internal form of a phone or an e-mail address, and [`Renderer`] turns it into what a
 //!   destination gets: a pseudonym of its own, or, where a platform demands it, that platform's hash.
-//! * [`Consents`] says, per purpose, which shoppers agreed.
+//! * [`Consents`] says, per purpose, which shoppers agreed; [`registry::Registry`] is where it is written down who said
+//!   what and when.
 //!
 //! It never reads the clock or the system's randomness (both are passed in as [`ids::Clock`] and [`ids::Entropy`]),
-//! opens no network connection, and reads one kind of file: a key set.
+//! opens no network connection, and touches two kinds of files: a key set, which it reads, and the registry's database.
 //!
 //! ```
 //! use identity::{Jwks, LocalIssuer, Principal, Role, TokenVerifier, LOCAL_AUDIENCE, LOCAL_ISSUER};
@@ -30,6 +31,7 @@ mod issuer;
 mod jwks;
 mod principal;
 mod pseudonym;
+pub mod registry;
 mod rendering;
 mod tokens;
 
@@ -37,7 +39,7 @@ pub use canonical::{
     Canonical, IDENTIFIER_BYTES_MAX, IdentifierKind, IdentifierKindUnknown, IdentifierRefused,
     NUMBERING_PLAN_VERSION, Phone, PhoneKind, REGION_DEFAULT,
 };
-pub use consents::{ConsentEvent, Consents, ConsentsBuilder};
+pub use consents::{ConsentEvent, ConsentEventUnknown, Consents, ConsentsBuilder};
 pub use issuer::{
     IssueRefused, IssuerRefused, LOCAL_AUDIENCE, LOCAL_ISSUER, LocalIssuer, TOKEN_LIFETIME_SECS_MAX,
 };

@@ -24,7 +24,7 @@ pub use names::{
     AudienceId, CampaignId, ClauseId, DatasetId, DestinationId, NameRefused, PartyId, PurposeId, ReleaseId,
     RequestId, SegmentId, Subject,
 };
-pub use time::{Clock, Date, DateRefused, ManualClock, SystemClock, Timestamp};
+pub use time::{Clock, Date, DateRefused, ManualClock, SystemClock, Timestamp, TimestampRefused};
 
 /// A shopper's position in the vault: dense, starting at 0, assigned at ingest. It means nothing outside the vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -51,6 +51,26 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Why a text is not a moment.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "this is not a moment: expected RFC 3339 such as `2026-05-31T23:59:59Z`, or a day, which means its first moment in UTC"
+)]
+pub struct TimestampRefused;
+
+impl FromStr for Timestamp {
+    type Err = TimestampRefused;
+
+    /// RFC 3339 with any offset, cut to milliseconds, or `YYYY-MM-DD` for the first moment of that day in UTC.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(day) = text.parse::<Date>() {
+            return Ok(Self(i64::from(day.as_days()) * 86_400_000));
+        }
+        let moment = DateTime::parse_from_rfc3339(text).map_err(|_| TimestampRefused)?;
+        Ok(Self(moment.timestamp_millis()))
+    }
+}
+
 /// A calendar day, counted from 1970-01-01 (day 0).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -188,6 +208,20 @@ mod tests {
         }
         for text in ["2017-02-29", "17-02-01", "2017-2-1", "+2017-02-01", ""] {
             assert!(text.parse::<Date>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_parse() {
+        for (text, millis) in [
+            ("2017-01-01T11:53:26.000Z", 1_483_271_606_000),
+            ("2017-01-01T16:53:26+05:00", 1_483_271_606_000),
+            ("1970-01-02", 86_400_000),
+        ] {
+            assert_eq!(text.parse(), Ok(Timestamp::from_millis(millis)), "{text}");
+        }
+        for text in ["", "2017-01-01 11:53", "2017-13-01", "yesterday"] {
+            assert!(text.parse::<Timestamp>().is_err(), "{text}");
         }
     }
 
