@@ -1,6 +1,7 @@
 //! The app: one home folder, opened. Everything that runs is put together here and nowhere else.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use audits::{Entry, Kind, Log, LogConfig};
@@ -17,12 +18,19 @@ use crate::failure::Failure;
 use crate::home::{Home, HomeLock, read_secret};
 use crate::keys;
 use crate::refusals::broken;
+use crate::subject::{Desk, Elsewhere, Erased, Exported};
 
 /// An opened home.
 pub struct App {
+    home: Home,
     config: Config,
     bundle: Arc<Bundle>,
-    hot: Arc<HotStore>,
+    hot: RwLock<Arc<HotStore>>,
+    /// Held by whoever changes the vault: one at a time waits instead of being refused.
+    changes: Mutex<()>,
+    /// Set when memory holds what the vault no longer does.
+    closed: AtomicBool,
+    elsewhere: Vec<Arc<dyn Elsewhere>>,
     log: Arc<Log>,
     room: CleanRoom,
     issuer: LocalIssuer,
@@ -92,7 +100,22 @@ impl App {
         })?;
         let issuer = open_issuer(home, &config)?;
         let verifier = open_verifier(home, &config, &issuer, &bundle)?;
-        Ok(Self { config, bundle, hot, log, room, issuer, verifier, clock, _lock: lock })
+        let elsewhere = elsewhere(home, &config)?;
+        Ok(Self {
+            home: home.clone(),
+            config,
+            bundle,
+            hot: RwLock::new(hot),
+            changes: Mutex::new(()),
+            closed: AtomicBool::new(false),
+            elsewhere,
+            log,
+            room,
+            issuer,
+            verifier,
+            clock,
+            _lock: lock,
+        })
     }
 
     /// The settings.
@@ -116,8 +139,103 @@ impl App {
     }
 
     /// The unsealed tables: exact rows. For the demo's owner's view and for measurements; no interface reaches it.
-    pub(crate) const fn hot(&self) -> &Arc<HotStore> {
-        &self.hot
+    pub(crate) fn hot(&self) -> Arc<HotStore> {
+        Arc::clone(&self.hot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The sealed tables, at their newest snapshot.
+    ///
+    /// # Errors
+    ///
+    /// A vault that was changed, or put back, behind this process.
+    pub(crate) fn vault(&self) -> Result<Vault, Failure> {
+        open_vault(&self.home)
+    }
+
+    /// Changes the vault, one change at a time, and takes the new snapshot into memory: questions asked from then on are
+    /// answered from it. It waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// What `change` refuses; or the new snapshot does not fit beside the old one, and then this process answers no more.
+    pub(crate) fn change_vault<T>(
+        &self,
+        change: impl FnOnce(&mut Vault) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let _change = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut vault = self.vault()?;
+        let changed = change(&mut vault);
+        // Also after a failure: part of it may have been committed.
+        if vault.snapshot() != self.hot().snapshot() {
+            self.refresh(&vault)?;
+        }
+        changed
+    }
+
+    fn refresh(&self, vault: &Vault) -> Result<(), Failure> {
+        let settings = hot_config(&self.config);
+        let taken = self
+            .hot()
+            .refreshed(vault, &settings, &vault::Quiet)
+            .map_err(|why| broken(why.code(), "cannot take the new snapshot into memory", &why))
+            .and_then(|next| {
+                let next = Arc::new(next);
+                let dataset = Dataset::over(Arc::clone(&next), self.config.engine.threads)
+                    .map_err(|why| broken(why.code(), "cannot show the catalogue to queries", &why))?;
+                Ok((next, dataset))
+            });
+        match taken {
+            Ok((next, dataset)) => {
+                self.room.replace_dataset(dataset);
+                *self.hot.write().unwrap_or_else(PoisonError::into_inner) = next;
+                Ok(())
+            }
+            Err(failure) => {
+                // What is in memory may hold rows that the vault has erased: nothing may be answered from it.
+                self.closed.store(true, Ordering::Release);
+                Err(failure.way_out(
+                    "the change is sealed; start the process again: until then it answers no question",
+                ))
+            }
+        }
+    }
+
+    /// Whether this process must not answer any more, because it holds an older snapshot than it should.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Everything held about one shopper; on record when it returns.
+    ///
+    /// # Errors
+    ///
+    /// A denial, nobody of that key, or a part that cannot be read.
+    pub(crate) fn export_subject(
+        &self,
+        principal: &Principal,
+        purpose: &PurposeId,
+        card: &str,
+    ) -> Result<Exported, Failure> {
+        let mut vault = self.vault()?;
+        self.desk(&mut vault).export(principal, purpose, card)
+    }
+
+    /// Erases one shopper everywhere: from memory too when it returns.
+    ///
+    /// # Errors
+    ///
+    /// A denial, nobody of that key, or a place that fails; the same call again does the rest.
+    pub(crate) fn erase_subject(
+        &self,
+        principal: &Principal,
+        purpose: &PurposeId,
+        card: &str,
+    ) -> Result<Erased, Failure> {
+        self.change_vault(|vault| self.desk(vault).erase(principal, purpose, card))
+    }
+
+    fn desk<'a>(&'a self, vault: &'a mut Vault) -> Desk<'a> {
+        Desk { bundle: &self.bundle, log: &self.log, vault, elsewhere: &self.elsewhere, clock: &*self.clock }
     }
 
     /// The principal a bearer token speaks for.
@@ -144,7 +262,8 @@ impl App {
     ///
     /// A denial that names its rule, or a log that cannot be written.
     pub fn catalogue(&self, principal: &Principal, purpose: &PurposeId) -> Result<CatalogueView, QueryError> {
-        let catalogue = self.hot.catalogue();
+        let hot = self.hot();
+        let catalogue = hot.catalogue();
         let request = policy::Request {
             principal: principal.clone(),
             action: Action::ReadCatalogue,
@@ -232,6 +351,15 @@ pub fn open_vault(home: &Home) -> Result<Vault, Failure> {
     })
 }
 
+/// The places besides the vault where something is held about shoppers: each is asked for an export and told of an erasure.
+///
+/// # Errors
+///
+/// A place that cannot be opened.
+pub(crate) fn elsewhere(_home: &Home, _config: &Config) -> Result<Vec<Arc<dyn Elsewhere>>, Failure> {
+    Ok(Vec::new())
+}
+
 /// Puts a snapshot that entered the vault on record, if a crash kept its load from doing so.
 ///
 /// # Errors
@@ -243,8 +371,13 @@ pub fn record_snapshot(log: &Log, vault: &Vault) -> Result<(), Failure> {
         |why: String| Failure::failed("log_failed", "cannot put the vault's snapshot on record", why);
     for index in (0..log.size()).rev() {
         let logged = log.entry(index).map_err(|why| failed(why.to_string()))?;
-        if logged.entry.kind == Kind::Ingest {
-            if logged.entry.snapshot == Some(snapshot) {
+        let entry = logged.entry;
+        // An erasure makes a snapshot too; its first entry names the one before.
+        if entry.kind == Kind::SubjectErased && entry.snapshot == Some(snapshot) {
+            return Ok(());
+        }
+        if entry.kind == Kind::Ingest {
+            if entry.snapshot == Some(snapshot) {
                 return Ok(());
             }
             break;
@@ -258,10 +391,12 @@ pub fn record_snapshot(log: &Log, vault: &Vault) -> Result<(), Failure> {
     log.append(entry, None).map(drop).map_err(|why| failed(why.to_string()))
 }
 
+const fn hot_config(config: &Config) -> HotStoreConfig {
+    HotStoreConfig { memory_bytes_max: config.engine.memory_bytes_max, threads: config.engine.threads }
+}
+
 fn unseal(vault: &Vault, config: &Config, progress: &dyn vault::Progress) -> Result<Arc<HotStore>, Failure> {
-    let settings =
-        HotStoreConfig { memory_bytes_max: config.engine.memory_bytes_max, threads: config.engine.threads };
-    let hot = HotStore::unseal_with(vault, &settings, progress);
+    let hot = HotStore::unseal_with(vault, &hot_config(config), progress);
     hot.map(Arc::new).map_err(|why| broken(why.code(), "cannot unseal the tables into memory", &why))
 }
 

@@ -24,3 +24,4 @@ pub mod output;
 mod refusals;
 mod render;
 mod samples;
+pub mod subject;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -66,10 +66,20 @@ pub(crate) fn schema(table: &str) -> SchemaRef {
             ("amount", money()),
             ("discount", money()),
         ],
-        "exposures" => vec![("card_id", Utf8), ("campaign_id", Utf8), ("arm", Utf8), ("seen_on", Date32)],
+        "exposures" => vec![
+            ("card_id", Utf8),
+            ("campaign_id", Utf8),
+            ("arm", Utf8),
+            ("channel", Utf8),
+            ("kind", Utf8),
+            ("store_id", Int64),
+            ("seen_on", Date32),
+        ],
         _ => vec![("card_id", Utf8), ("purpose", Utf8), ("state", Utf8), ("at", moment())],
     };
-    let nullable = |column: &str| table == "baskets" && column == "card_id";
+    let nullable = |column: &str| {
+        (table == "baskets" && column == "card_id") || (table == "exposures" && column == "store_id")
+    };
     Arc::new(Schema::new(
         columns.into_iter().map(|(name, ty)| Field::new(name, ty, nullable(name))).collect::<Vec<_>>(),
     ))
@@ -214,6 +224,10 @@ impl Chunk {
             texts(seen().map(|(shopper, ..)| card_id(shopper))),
             texts(seen().map(|_| campaign)),
             texts(seen().map(|(_, treatment, _)| if treatment { "treatment" } else { "control" })),
+            texts(seen().map(|_| "push")),
+            texts(seen().map(|_| "push")),
+            // A push reaches a shopper, not a store.
+            new_null_array(&DataType::Int64, seen().count()),
             days(seen().map(|(.., day)| day.as_days())),
         ];
         RecordBatch::try_new(schema("exposures"), columns)

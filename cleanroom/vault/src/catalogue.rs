@@ -15,6 +15,20 @@
 //! state = "state"                          # given | withdrawn | expired
 //! at = "at"
 //!
+//! [household]                              # optional: who shares a holdout; without it every shopper is alone
+//! table = "cards"
+//! column = "household_no"
+//!
+//! [[table]]
+//! name = "cards"
+//! kind = "private"
+//! unit = "shopper_id"
+//! columns = [
+//!   { name = "shopper_id", type = "id" },
+//!   { name = "household_no", type = "id", nullable = true },
+//!   { name = "mobile", type = "text", nullable = true, direct_identifier = "phone" },   # "phone" | "email" | "other"
+//! ]
+//!
 //! [[table]]
 //! name = "baskets"
 //! kind = "private"
@@ -58,6 +72,7 @@ mod check;
 pub(crate) mod domain;
 mod file;
 
+use identity::IdentifierKind;
 use ids::{DatasetId, Date, PurposeId};
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +84,9 @@ pub const COMPLETE_JOURNEY: &str = include_str!("../catalogues/complete-journey.
 
 /// Name of the column that stands for the unit key in every private table of the hot store.
 pub const UNIT_IX: &str = "unit_ix";
+
+/// Name of the column by which rows in memory name their shopper by pseudonym; see [`crate::Rows`].
+pub const UNIT_PSEUDONYM: &str = "unit_pseudonym";
 
 /// Most values a listed or learned domain may have.
 pub const DOMAIN_VALUES_MAX: usize = 65_536;
@@ -100,7 +118,31 @@ pub struct Catalogue {
     time_zone: String,
     unit_case: UnitCase,
     consent: ConsentSource,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    household: Option<HouseholdColumn>,
     tables: Vec<Table>,
+}
+
+/// The column that says which shoppers live together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HouseholdColumn {
+    /// Name of a private table.
+    pub table: String,
+    /// Its id or text column with the same value for all of one household.
+    pub column: String,
+}
+
+/// What a direct identifier is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectIdentifier {
+    /// A telephone number.
+    Phone,
+    /// An e-mail address.
+    Email,
+    /// Something nobody is reached by, such as a name.
+    Other,
 }
 
 /// Whether two text unit keys that differ in letter case are one shopper.
@@ -221,6 +263,9 @@ pub struct Column {
     pub bounds: Option<(i64, i64)>,
     /// Whether it is sealed field by field and out of every query's reach.
     pub direct_identifier: bool,
+    /// What a direct identifier is, where the catalogue says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identifier: Option<DirectIdentifier>,
 }
 
 /// Type of a column.
@@ -309,6 +354,11 @@ impl Catalogue {
         &self.consent
     }
 
+    /// The column that says which shoppers live together; without one, every shopper is a household.
+    pub const fn household(&self) -> Option<&HouseholdColumn> {
+        self.household.as_ref()
+    }
+
     /// All tables, in the order of the file.
     pub fn tables(&self) -> &[Table] {
         &self.tables
@@ -388,6 +438,21 @@ impl Table {
         match self.unit_source()? {
             UnitSource::Column(_) => None,
             UnitSource::Via(column) => self.foreign_keys.iter().find(|fk| fk.column == *column),
+        }
+    }
+}
+
+impl Column {
+    /// What a shopper is reached by through this column, if through any. A direct identifier of which the catalogue says no
+    /// more is a phone or an e-mail address if that is its name.
+    pub fn identifier_kind(&self) -> Option<IdentifierKind> {
+        if !self.direct_identifier {
+            return None;
+        }
+        match (self.identifier, self.name.as_str()) {
+            (Some(DirectIdentifier::Phone), _) | (None, "phone") => Some(IdentifierKind::Phone),
+            (Some(DirectIdentifier::Email), _) | (None, "email") => Some(IdentifierKind::Email),
+            _ => None,
         }
     }
 }

@@ -3,6 +3,9 @@
 //! Every private table is ordered by `unit_ix`, which stands in for the unit key; every column with a list of values has
 //! a sibling `"<name>#code"` with the position in that list; direct identifiers are absent. Nothing is spilled to disk:
 //! what does not fit into memory is refused.
+//!
+//! After a change of the vault the next snapshot is filled beside the one in use, in the same database: only tables that
+//! changed are filled, and nobody who is still asking the older one is disturbed.
 
 mod consents;
 mod decode;
@@ -11,7 +14,8 @@ mod pipeline;
 mod worker;
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use duckdb::{Config, Connection};
 use identity::Consents;
@@ -48,8 +52,77 @@ pub struct HotStore {
     consents: Consents,
     snapshot: Digest,
     units: u32,
-    // A `Connection` is `Send` but not `Sync`; it is used only to make workers.
-    database: Mutex<Connection>,
+    tables: Vec<Arc<HotTable>>,
+    database: Arc<Database>,
+}
+
+/// The in-memory database that the stores of successive snapshots share.
+struct Database {
+    // A `Connection` is `Send` but not `Sync`; it is used only to make others and to drop tables.
+    connection: Mutex<Connection>,
+    /// How many fills there have been; it names tables.
+    fills: AtomicU64,
+}
+
+/// One table as it was filled once; gone from the database when the last snapshot that has it is dropped.
+struct HotTable {
+    /// Its name in the database.
+    stored: String,
+    /// What it is and which parts it was filled from, to tell whether another snapshot has the same.
+    table: Table,
+    parts: Vec<String>,
+    database: Arc<Database>,
+}
+
+impl Database {
+    fn connect(&self) -> Result<Connection, VaultRefused> {
+        let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        connection.try_clone().map_err(|_| VaultRefused::Internal { act: "connecting to the hot store" })
+    }
+}
+
+impl Drop for HotTable {
+    fn drop(&mut self) {
+        // Without a connection there is no database either, and so no table.
+        if let Ok(connection) = self.database.connect() {
+            let dropped = connection.execute_batch(&format!("DROP TABLE IF EXISTS {}", quoted(&self.stored)));
+            if dropped.is_err() {
+                tracing::warn!("a table of an older snapshot could not be dropped from memory");
+            }
+        }
+    }
+}
+
+impl HotTable {
+    /// Fills a table from the vault's parts of it.
+    fn fill(
+        vault: &Vault,
+        table: &Table,
+        database: &Arc<Database>,
+        filling: &Connection,
+        config: &HotStoreConfig,
+        progress: &dyn Progress,
+    ) -> Result<Arc<Self>, VaultRefused> {
+        let stored = match database.fills.fetch_add(1, Ordering::Relaxed) {
+            fill if fill < vault.catalogue().tables().len() as u64 => table.name.clone(),
+            fill => format!("{}@{fill}", table.name),
+        };
+        // Made first, so that a fill that fails takes its table along.
+        let hot = Self {
+            stored,
+            table: table.clone(),
+            parts: part_names(vault, table),
+            database: Arc::clone(database),
+        };
+        run(filling, &create_table(table, &hot.stored), config)?;
+        progress.table(&table.name, Some(vault.rows(&table.name)));
+        pipeline::fill(vault, table, &hot.stored, filling, config, progress)?;
+        Ok(Arc::new(hot))
+    }
+}
+
+fn part_names(vault: &Vault, table: &Table) -> Vec<String> {
+    vault.manifest.parts_of(&table.name).map(|part| part.part.clone()).collect()
 }
 
 impl HotStore {
@@ -64,17 +137,56 @@ impl HotStore {
         config: &HotStoreConfig,
         progress: &dyn Progress,
     ) -> Result<Self, VaultRefused> {
-        let database = open_database(config)?;
+        let connection = open_database(config)?;
+        let filling = connection
+            .try_clone()
+            .map_err(|_| VaultRefused::Internal { act: "connecting to the hot store" })?;
+        let database = Arc::new(Database { connection: Mutex::new(connection), fills: AtomicU64::new(0) });
         let catalogue = vault.catalogue().clone();
-        for table in catalogue.tables() {
-            run(&database, &create_table(table), config)?;
-            progress.table(&table.name, Some(vault.rows(&table.name)));
-            pipeline::fill(vault, table, &database, config, progress)?;
-        }
-        run(&database, "SET lock_configuration = true", config)?;
+        let tables = catalogue
+            .tables()
+            .iter()
+            .map(|table| HotTable::fill(vault, table, &database, &filling, config, progress))
+            .collect::<Result<_, _>>()?;
+        run(&filling, "SET lock_configuration = true", config)?;
         let consents = consents::read(vault)?;
         let (snapshot, units) = (vault.snapshot(), vault.units());
-        Ok(Self { catalogue, consents, snapshot, units, database: Mutex::new(database) })
+        Ok(Self { catalogue, consents, snapshot, units, tables, database })
+    }
+
+    /// The vault's current snapshot beside this one, in the same database: tables whose parts are the same are shared, the
+    /// others are filled anew. Questions that hold this store go on undisturbed; what only it has is freed with it.
+    ///
+    /// # Errors
+    /// As [`HotStore::unseal`]; a table that changed is in memory twice while both stores live, so it may be too large where
+    /// a new store, after this one is dropped, would fit.
+    pub fn refreshed(
+        &self,
+        vault: &Vault,
+        config: &HotStoreConfig,
+        progress: &dyn Progress,
+    ) -> Result<Self, VaultRefused> {
+        let (catalogue, database) = (vault.catalogue().clone(), Arc::clone(&self.database));
+        let filling = database.connect()?;
+        let same = |table: &Table| {
+            let parts = part_names(vault, table);
+            self.tables.iter().find(|hot| hot.table == *table && hot.parts == parts)
+        };
+        let tables = catalogue
+            .tables()
+            .iter()
+            .map(|table| match same(table) {
+                Some(hot) => Ok(Arc::clone(hot)),
+                None => HotTable::fill(vault, table, &database, &filling, config, progress),
+            })
+            .collect::<Result<_, _>>()?;
+        let consents = if vault.manifest.consent_epoch == self.consents.epoch() {
+            self.consents.clone()
+        } else {
+            consents::read(vault)?
+        };
+        let (snapshot, units) = (vault.snapshot(), vault.units());
+        Ok(Self { catalogue, consents, snapshot, units, tables, database })
     }
 
     /// How many shoppers there are; their `unit_ix` are all numbers below that.
@@ -97,13 +209,17 @@ impl HotStore {
         &self.catalogue
     }
 
-    /// A connection of its own for one thread.
+    /// A connection of its own for one thread. It sees the tables of this snapshot under their names in the catalogue.
     pub fn worker(&self) -> Result<Worker, VaultRefused> {
-        let database = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = database
-            .try_clone()
-            .map_err(|_| VaultRefused::Internal { act: "connecting to the hot store" })?;
-        Ok(Worker::new(connection))
+        let connection = self.database.connect()?;
+        // Views of this connection only; they come before the tables of other snapshots that may have the plain name.
+        for hot in self.tables.iter().filter(|hot| hot.stored != hot.table.name) {
+            let (name, stored) = (quoted(&hot.table.name), quoted(&hot.stored));
+            connection
+                .execute_batch(&format!("CREATE TEMP VIEW {name} AS SELECT * FROM {stored}"))
+                .map_err(|_| VaultRefused::Internal { act: "connecting to the hot store" })?;
+        }
+        Ok(Worker::new(connection, self.tables.clone()))
     }
 }
 
@@ -159,7 +275,7 @@ pub(crate) fn refusal(error: &duckdb::Error, config: &HotStoreConfig) -> VaultRe
     }
 }
 
-fn create_table(table: &Table) -> String {
+fn create_table(table: &Table, stored: &str) -> String {
     let unit = table.is_private().then(|| format!("{} UINTEGER", quoted(UNIT_IX)));
     let columns = table.visible_columns().flat_map(|column| {
         let code =
@@ -167,7 +283,7 @@ fn create_table(table: &Table) -> String {
         std::iter::once(format!("{} {}", quoted(&column.name), sql_type(column.ty))).chain(code)
     });
     let columns: Vec<String> = unit.into_iter().chain(columns).collect();
-    format!("CREATE TABLE {} ({})", quoted(&table.name), columns.join(", "))
+    format!("CREATE TABLE {} ({})", quoted(stored), columns.join(", "))
 }
 
 const fn sql_type(ty: ColumnType) -> &'static str {

@@ -1,34 +1,33 @@
-//! Ingest: files become sealed parts of a new snapshot, all of them or none.
+//! Ingest: files, or rows handed over in memory, become sealed parts of a new snapshot, all of them or none.
 
+pub(crate) mod append;
 mod cells;
 mod csv_file;
+pub(crate) mod identifiers;
 mod links;
+mod memory;
 mod parquet_file;
 pub(crate) mod seal;
 mod source;
-mod table;
+pub(crate) mod table;
 mod units;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::sync_channel;
 
 use ids::Digest;
 
 use crate::catalogue::{Catalogue, ConsentSource, Table};
 use crate::keys::Key;
-use crate::manifest::{Manifest, PartEntry, UnitsEntry, units_place};
+use crate::manifest::{Manifest, PartEntry};
 use crate::refusal::{BadRows, VaultRefused};
-use crate::store::{ChangeLock, UNITS, Vault, random_name};
+use crate::store::{ChangeLock, Vault};
 use links::Links;
 use seal::Sealing;
-use source::{Chunk, SourceFile};
+use source::{Source, Sources};
 use table::TableIntake;
 use units::UnitDirectory;
-
-/// Chunks read ahead of the thread that finds the shoppers.
-const CHUNKS_AHEAD: usize = 4;
 
 /// How to load.
 #[derive(Debug, Clone)]
@@ -123,10 +122,26 @@ pub struct TableReport {
     pub rows: u64,
     /// Rows left out because they belong to no shopper, as the catalogue says.
     pub left_out: u64,
+    /// Rows left out because their shopper was erased (see [`Vault::erase`]).
+    pub erased: u64,
+    /// Phones and e-mail addresses without a canonical form, by column. Their rows are kept: they count in every answer,
+    /// their shopper only cannot be addressed.
+    pub unaddressable: Vec<Unaddressable>,
     /// Bad rows left out under `quarantine`.
     pub quarantined: u64,
     /// Bytes of the sealed parts.
     pub sealed_bytes: u64,
+}
+
+/// Direct identifiers of one column that cannot be brought into their canonical form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unaddressable {
+    /// The column.
+    pub column: String,
+    /// How many there are.
+    pub total: u64,
+    /// Places and reasons of the first of them; never the text.
+    pub shown: Vec<BadRow>,
 }
 
 /// Collects bad rows.
@@ -169,26 +184,36 @@ impl Vault {
         options: &IngestOptions,
         progress: &dyn Progress,
     ) -> Result<IngestReport, VaultRefused> {
+        self.load(options, progress, |catalogue| source::find(catalogue, source))
+    }
+
+    /// Loads what `find` finds, or leaves the vault as it was.
+    fn load(
+        &mut self,
+        options: &IngestOptions,
+        progress: &dyn Progress,
+        find: impl FnOnce(&Catalogue) -> Result<Sources, VaultRefused>,
+    ) -> Result<IngestReport, VaultRefused> {
         let lock = self.lock()?;
         self.refresh()?;
         if let Some(path) = options.quarantine.as_ref().filter(|path| path.exists()) {
             return Err(VaultRefused::Exists { path: path.clone() });
         }
-        let result = self.ingest_locked(&lock, source, options, progress);
+        let files = find(self.catalogue())?;
+        let result = self.load_locked(&lock, files, options, progress);
         if result.is_err() {
             self.clean_up(&lock);
         }
         result
     }
 
-    fn ingest_locked(
+    fn load_locked(
         &mut self,
         lock: &ChangeLock,
-        source: &Path,
+        mut files: Sources,
         options: &IngestOptions,
         progress: &dyn Progress,
     ) -> Result<IngestReport, VaultRefused> {
-        let mut files = source::find(self.catalogue(), source)?;
         self.check_complete(&files)?;
         let files_skipped = skip_known(&mut files, &self.manifest);
         if files.is_empty() {
@@ -202,7 +227,6 @@ impl Vault {
                 files_skipped,
             });
         }
-        let pseudonyms = self.open_units()?;
         let (catalogue, old) = (self.catalogue().clone(), self);
         let mut manifest = old.manifest.clone();
         manifest.sequence += 1;
@@ -215,8 +239,7 @@ impl Vault {
             quarantine: options.quarantine.is_some(),
         };
         let mut load = Load { manifest, keys: BTreeMap::new(), reports: Vec::new(), faults };
-        let (dataset, case) = (catalogue.dataset().clone(), catalogue.unit_case());
-        let mut units = UnitDirectory::new(&old.pseudonym_key, dataset, case, pseudonyms)?;
+        let mut units = UnitDirectory::open(old)?;
         let mut links = old.known_links(&catalogue, &files)?;
         for table in catalogue.load_order() {
             if let Some(files) = files.get(&table.name) {
@@ -231,7 +254,7 @@ impl Vault {
         }
         let units_added = units.added();
         if units_added > 0 || manifest.units.is_none() {
-            let (entry, place, key) = old.seal_units(manifest.sequence, &units)?;
+            let (entry, place, key) = old.seal_units(manifest.sequence, units.pseudonyms())?;
             manifest.units = Some(entry);
             keys.insert(place, key);
         }
@@ -250,7 +273,7 @@ impl Vault {
     }
 
     /// The first load must bring every table that is not optional.
-    fn check_complete(&self, files: &BTreeMap<String, Vec<SourceFile>>) -> Result<(), VaultRefused> {
+    fn check_complete(&self, files: &Sources) -> Result<(), VaultRefused> {
         let first = self.manifest.sources.is_empty();
         let absent = |table: &&Table| first && !table.optional && !files.contains_key(&table.name);
         match self.catalogue().tables().iter().find(absent) {
@@ -267,19 +290,19 @@ impl Vault {
         &self,
         catalogue: &Catalogue,
         table: &Table,
-        files: &[SourceFile],
+        files: &[Source],
         options: &IngestOptions,
         progress: &dyn Progress,
         units: &mut UnitDirectory<'_>,
         links: &mut Links,
         load: &mut Load,
     ) -> Result<(), VaultRefused> {
-        let known: Option<u64> = files.iter().map(parquet_file::rows).sum();
+        let known: Option<u64> = files.iter().map(Source::rows).sum();
         progress.table(&table.name, known);
-        let mut intake = TableIntake::new(table)?;
+        let mut intake = TableIntake::new(table, options.shown_max)?;
         let bad_before = load.faults.total;
         for file in files {
-            read_ahead(catalogue, table, file, &mut |chunk| {
+            file.read_ahead(catalogue, table, &mut |chunk| {
                 intake.take(file, &chunk, units, links, &mut load.faults)?;
                 progress.read(chunk.rows as u64);
                 Ok(())
@@ -316,6 +339,8 @@ impl Vault {
             files: files.len(),
             rows: intake.rows,
             left_out: intake.left_out,
+            erased: intake.erased,
+            unaddressable: intake.unaddressable,
             quarantined: load.faults.total - bad_before,
             sealed_bytes: sealed.iter().map(|part| part.bytes).sum(),
         });
@@ -326,11 +351,7 @@ impl Vault {
     }
 
     /// Keys of parent tables that were sealed earlier, for those parents whose children are in this load.
-    fn known_links(
-        &self,
-        catalogue: &Catalogue,
-        files: &BTreeMap<String, Vec<SourceFile>>,
-    ) -> Result<Links, VaultRefused> {
+    fn known_links(&self, catalogue: &Catalogue, files: &Sources) -> Result<Links, VaultRefused> {
         let mut links = Links::new(catalogue);
         for table in catalogue.tables() {
             for column in links.columns_of(&table.name) {
@@ -353,32 +374,6 @@ impl Vault {
         Ok(links)
     }
 
-    /// The content of the unit directory's file.
-    fn open_units(&self) -> Result<zeroize::Zeroizing<Vec<u8>>, VaultRefused> {
-        let Some(entry) = &self.manifest.units else { return Ok(zeroize::Zeroizing::new(Vec::new())) };
-        let path = self.folder(UNITS).join(&entry.file);
-        let sealed = std::fs::read(&path).map_err(|error| VaultRefused::io("read", &path, error))?;
-        let tampered = || VaultRefused::Tampered { what: format!("the unit directory `{}`", path.display()) };
-        if Digest::of(&sealed) != entry.digest {
-            return Err(tampered());
-        }
-        let place = units_place(self.catalogue().dataset(), entry.snapshot);
-        self.key_of(&place)?.open(&sealed, &place).map_err(|_| tampered())
-    }
-
-    fn seal_units(
-        &self,
-        snapshot: u64,
-        units: &UnitDirectory<'_>,
-    ) -> Result<(UnitsEntry, String, Key), VaultRefused> {
-        let entropy = &*self.ports.entropy;
-        let (key, place) = (Key::generate(entropy)?, units_place(self.catalogue().dataset(), snapshot));
-        let sealed = key.seal(units.pseudonyms(), &place, entropy)?;
-        let file = format!("{snapshot}-{}.sealed", random_name(entropy)?);
-        self.write_file(&self.folder(UNITS).join(&file), &sealed)?;
-        Ok((UnitsEntry { snapshot, file, digest: Digest::of(&sealed) }, place, key))
-    }
-
     fn write_quarantine(&self, path: &Path, rows: &[BadRow]) -> Result<(), VaultRefused> {
         let internal = || VaultRefused::Internal { act: "writing the quarantine file" };
         let mut writer = csv::Writer::from_writer(Vec::new());
@@ -392,7 +387,7 @@ impl Vault {
 }
 
 /// Removes the files that were loaded before, or that are the same as another of this load, and names them.
-fn skip_known(files: &mut BTreeMap<String, Vec<SourceFile>>, manifest: &Manifest) -> Vec<String> {
+fn skip_known(files: &mut Sources, manifest: &Manifest) -> Vec<String> {
     let (mut seen, mut skipped) = (manifest.sources.clone(), Vec::new());
     for files in files.values_mut() {
         files.retain(|file| {
@@ -408,40 +403,9 @@ fn skip_known(files: &mut BTreeMap<String, Vec<SourceFile>>, manifest: &Manifest
 }
 
 /// Whether who agreed to what may be different after this load.
-fn consents_changed(
-    catalogue: &Catalogue,
-    files: &BTreeMap<String, Vec<SourceFile>>,
-    units_added: u32,
-) -> bool {
+fn consents_changed(catalogue: &Catalogue, files: &Sources, units_added: u32) -> bool {
     match catalogue.consent() {
         ConsentSource::Table { table, .. } => files.contains_key(table),
         ConsentSource::Assumed { .. } => units_added > 0,
     }
-}
-
-/// Parses a file in a thread of its own, a few chunks ahead of `each`.
-fn read_ahead(
-    catalogue: &Catalogue,
-    table: &Table,
-    file: &SourceFile,
-    each: &mut dyn FnMut(Chunk) -> Result<(), VaultRefused>,
-) -> Result<(), VaultRefused> {
-    let stopped = || VaultRefused::Internal { act: "reading a file" };
-    std::thread::scope(|scope| {
-        let (send, receive) = sync_channel(CHUNKS_AHEAD);
-        let reader = scope.spawn(move || {
-            let mut send = |chunk| send.send(chunk).map_err(|_| stopped());
-            let parquet = file.path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet"));
-            if parquet {
-                parquet_file::read(catalogue, table, file, &mut send)
-            } else {
-                csv_file::read(catalogue, table, file, &mut send)
-            }
-        });
-        let taken = receive.iter().try_for_each(each);
-        // A reader that still wants to send must be told that nobody listens, or it would never end.
-        drop(receive);
-        let read = reader.join().map_err(|_| stopped())?;
-        taken.and(read)
-    })
 }

@@ -28,23 +28,33 @@
 mod bench;
 mod catalogue;
 mod disk;
+mod erase;
 mod hot;
+mod identifiers;
 mod ingest;
 mod keys;
 mod manifest;
 mod open;
 mod part;
 mod refusal;
+mod shoppers;
 mod store;
+mod subject;
 
 pub use bench::{Measurement, measure};
 pub use catalogue::{
     COMPLETE_JOURNEY, Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, DOMAIN_VALUES_MAX,
-    Domain, DomainRefused, EmptyUnit, ForeignKey, Table, TableKind, UNIT_IX, UnitCase, UnitSource,
+    DirectIdentifier, Domain, DomainRefused, EmptyUnit, ForeignKey, HouseholdColumn, Table, TableKind,
+    UNIT_IX, UNIT_PSEUDONYM, UnitCase, UnitSource,
 };
 pub use disk::{Disk, DiskFile, SystemDisk};
+pub use erase::{ErasedTable, Erasure};
 pub use hot::{CODE_SUFFIX, HotStore, HotStoreConfig, StreamFailed, Worker};
-pub use ingest::{BadRow, IngestOptions, IngestReport, Progress, Quiet, TableReport};
+pub use identifiers::{HouseholdKey, Reached};
+pub use ingest::append::Rows;
+pub use ingest::{BadRow, IngestOptions, IngestReport, Progress, Quiet, TableReport, Unaddressable};
 pub use keys::RootKey;
 pub use refusal::{BadRows, VaultRefused};
+pub use shoppers::{Shopper, Shoppers};
 pub use store::{Ports, Vault};
+pub use subject::{Subject, SubjectTable};

@@ -28,6 +28,9 @@ pub(crate) struct Manifest {
     pub(crate) sources: BTreeSet<Digest>,
     /// Names of the parts whose keys were destroyed.
     pub(crate) erased: BTreeSet<String>,
+    /// Positions whose shopper was erased.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) erased_units: BTreeSet<u32>,
 }
 
 /// One sealed Parquet file.
@@ -44,6 +47,9 @@ pub(crate) struct PartEntry {
     pub(crate) digest: Digest,
     /// Smallest and largest `unit_ix`; zeros for a public table.
     pub(crate) units: (u32, u32),
+    /// Whether its direct identifiers are marked (see `ingest::identifiers`); parts from before that are not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) marked: bool,
 }
 
 /// The sealed unit directory: all pseudonyms in the order of `unit_ix`.

@@ -143,7 +143,16 @@ pub enum VaultRefused {
         /// The limit.
         max: u64,
     },
-    /// The table or part does not exist.
+    /// The table does not exist.
+    #[error("there is no table `{table}` in the catalogue")]
+    NoTable {
+        /// The table.
+        table: String,
+    },
+    /// The position is nobody's.
+    #[error("there is no such shopper in the vault")]
+    NoShopper,
+    /// The part does not exist.
     #[error("there is no part `{part}` in the current snapshot")]
     NoPart {
         /// The part.
@@ -205,6 +214,8 @@ impl VaultRefused {
             Self::File { .. } => "file-refused",
             Self::Rows(_) => "bad-rows",
             Self::TooMany { .. } => "too-many",
+            Self::NoTable { .. } => "no-table",
+            Self::NoShopper => "no-shopper",
             Self::NoPart { .. } => "no-part",
             Self::OutOfMemory { .. } => "out-of-memory",
         }

@@ -116,6 +116,7 @@ impl Vault {
             consent_epoch: 0,
             sources: BTreeSet::new(),
             erased: BTreeSet::new(),
+            erased_units: BTreeSet::new(),
         };
         let dataset = manifest.catalogue.dataset().clone();
         let pointer = Pointer {

@@ -55,6 +55,10 @@ pub enum Command {
     /// Verify or read the audit log.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Hand out everything held about one shopper (GDPR art. 15), into a file that only its owner may read.
+    ExportSubject(ExportSubject),
+    /// Erase one shopper from the vault and everywhere else (GDPR art. 17).
+    Erase(EraseSubject),
     /// Check the home folder and say what to do about what is wrong.
     Doctor,
     /// Measure the engine against plain DuckDB on synthetic data.
@@ -206,6 +210,46 @@ pub struct AuditShow {
     /// Only the last so many entries.
     #[arg(long, default_value_t = 40)]
     pub last: u64,
+}
+
+/// Which shopper, and who does it.
+#[derive(Debug, Clone, Args)]
+pub struct SubjectWho {
+    /// The shopper's key as the loyalty files write it; without it, the first line of standard input, which other users of
+    /// this machine cannot see.
+    #[arg(long)]
+    pub card: Option<String>,
+    /// The party to act for [default: the home's `local.party`].
+    #[arg(long)]
+    pub party: Option<PartyId>,
+    /// The role to act in.
+    #[arg(long, value_enum, default_value_t = RoleArg::Dpo)]
+    pub role: RoleArg,
+    /// The purpose of the act.
+    #[arg(long, default_value = "operations")]
+    pub purpose: PurposeId,
+}
+
+/// `cleanroom export-subject`.
+#[derive(Debug, Args)]
+pub struct ExportSubject {
+    /// Whose data, and who asks for it.
+    #[command(flatten)]
+    pub who: SubjectWho,
+    /// The file to write; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// `cleanroom erase`.
+#[derive(Debug, Args)]
+pub struct EraseSubject {
+    /// Who is erased, and who does it.
+    #[command(flatten)]
+    pub who: SubjectWho,
+    /// Write the record of what was executed, with its proof, to this file; it must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
 }
 
 /// `cleanroom bench`.

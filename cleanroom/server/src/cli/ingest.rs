@@ -142,6 +142,7 @@ pub(crate) fn document(report: &IngestReport) -> Document {
         ("rows sealed", Align::Right),
         ("left out", Align::Right),
         ("quarantined", Align::Right),
+        ("erased", Align::Right),
     ]);
     for table in &report.tables {
         grid.row([
@@ -149,12 +150,18 @@ pub(crate) fn document(report: &IngestReport) -> Document {
             grouped(i128::from(table.rows)),
             grouped(i128::from(table.left_out)),
             grouped(i128::from(table.quarantined)),
+            grouped(i128::from(table.erased)),
         ]);
     }
     let tables: Vec<_> = report
         .tables
         .iter()
-        .map(|t| json!({ "table": t.table, "rows": t.rows, "left_out": t.left_out, "quarantined": t.quarantined }))
+        .map(|t| {
+            json!({
+                "table": t.table, "rows": t.rows, "left_out": t.left_out, "quarantined": t.quarantined,
+                "erased": t.erased, "unaddressable": t.unaddressable.iter().map(unaddressable).collect::<Vec<_>>(),
+            })
+        })
         .collect();
     let first = if report.unchanged {
         "Nothing changed: every file had been loaded before.".to_owned()
@@ -172,8 +179,35 @@ pub(crate) fn document(report: &IngestReport) -> Document {
         }),
         grid,
         before: vec![first],
-        after: vec![format!("  snapshot {}", report.snapshot)],
+        after: report
+            .tables
+            .iter()
+            .flat_map(unaddressable_lines)
+            .chain([format!("  snapshot {}", report.snapshot)])
+            .collect(),
     }
+}
+
+/// Phones and e-mail addresses of a column that are none: how many, and where the first of them are.
+fn unaddressable(odd: &vault::Unaddressable) -> serde_json::Value {
+    let shown: Vec<_> = odd
+        .shown
+        .iter()
+        .map(|row| json!({ "file": row.file, "counted_in": row.place, "row": row.row, "reason": row.reason }))
+        .collect();
+    json!({ "column": odd.column, "total": odd.total, "shown": shown })
+}
+
+fn unaddressable_lines(table: &vault::TableReport) -> impl Iterator<Item = String> {
+    table.unaddressable.iter().map(move |odd| {
+        let first = odd.shown.first().map(|row| format!(", the first in {row}")).unwrap_or_default();
+        format!(
+            "  {}.{}: {} without a canonical form{first}; the rows count, the shoppers cannot be addressed by it",
+            table.table,
+            odd.column,
+            grouped(i128::from(odd.total))
+        )
+    })
 }
 
 /// A progress bar that listens to a load.

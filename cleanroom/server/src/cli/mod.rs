@@ -6,6 +6,7 @@ mod doctor;
 mod ingest;
 mod questions;
 mod serve;
+mod subject;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -14,13 +15,15 @@ use clap::Parser as _;
 use identity::{Principal, Role};
 
 pub use args::{
-    AuditCommand, AuditShow, Bench, Cli, Command, Demo, Ingest, Init, Question, RoleArg, Serve, Token, Who,
+    AuditCommand, AuditShow, Bench, Cli, Command, Demo, EraseSubject, ExportSubject, Ingest, Init, Question,
+    RoleArg, Serve, SubjectWho, Token, Who,
 };
 pub(crate) use audit::{
     document as audit_document, entries_grid as audit_grid, read as audit_entries, verifier_key as audit_key,
 };
 pub(crate) use ingest::{Bar, document as ingest_document, load};
 pub(crate) use serve::keep_serving;
+pub(crate) use subject::signed_record;
 
 use crate::app::App;
 use crate::config::Config;
@@ -85,9 +88,16 @@ async fn on_home(home: &Home, command: Command, screen: &mut Screen) -> Result<(
         Command::Catalogue(who) => questions::catalogue(home, &who, screen).await,
         Command::Audit(AuditCommand::Verify) => audit::verify(home, screen),
         Command::Audit(AuditCommand::Show(show)) => audit::show(home, &show, screen),
+        Command::ExportSubject(words) => blocking(|| subject::export(home, &words, screen)),
+        Command::Erase(words) => blocking(|| subject::erase(home, &words, screen)),
         Command::Doctor => doctor::run(home, screen).await,
         Command::Demo(_) | Command::Bench(_) => Ok(()),
     }
+}
+
+/// Work that waits for the disk, on a thread of the runtime that may.
+fn blocking<T>(work: impl FnOnce() -> T) -> T {
+    tokio::task::block_in_place(work)
 }
 
 fn make(home: &Home, init: &Init, screen: &mut Screen) -> Result<(), Failure> {

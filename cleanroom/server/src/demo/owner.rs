@@ -26,10 +26,11 @@ pub(super) fn count(
 ) -> Result<Exact, Failure> {
     let filters = row_filters(app, asker, purpose, truth);
     let statement = statement(truth, &filters);
-    let consents = app.hot().consents();
+    let hot = app.hot();
+    let consents = hot.consents();
     let mut totals: BTreeMap<String, Vec<i128>> = BTreeMap::new();
     let failed = || Failure::failed("owner", "the owner's own count failed", "the statement did not run");
-    let mut worker = app.hot().worker().map_err(|_| failed())?;
+    let mut worker = hot.worker().map_err(|_| failed())?;
     let mut fold = |batch: &RecordBatch| -> Result<(), vault::StreamFailed> {
         let units = column::<UInt32Array>(batch, 0)?;
         let keys = column::<StringArray>(batch, 1)?;
@@ -49,7 +50,7 @@ pub(super) fn count(
         }
         Ok(())
     };
-    worker.stream(&statement, 0, app.hot().units(), &mut fold).map_err(|_| failed())?;
+    worker.stream(&statement, 0, hot.units(), &mut fold).map_err(|_| failed())?;
     Ok(totals.into_iter().map(|(key, sums)| (key, natural(truth, &sums))).collect())
 }
 

@@ -16,13 +16,16 @@ mod problem;
 mod queries;
 mod releases;
 mod serve;
+mod subjects;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
 
 pub use auth::Caller;
@@ -79,6 +82,8 @@ pub fn routes() -> Vec<Route> {
         route("get", "/v1/releases/{release_id}", true, releases::route()),
         route("get", "/v1/budget", true, budget::route()),
         route("get", "/v1/catalogue", true, catalogue::route()),
+        route("post", "/v1/subjects:export", true, subjects::export_route()),
+        route("post", "/v1/subjects:erase", true, subjects::erase_route()),
         route("get", "/healthz", false, health::live()),
         route("get", "/readyz", false, health::ready()),
         route("get", "/metrics", false, metrics::route()),
@@ -97,6 +102,8 @@ pub fn router(service: &Shared) -> Router {
             open = open.route(route.path, route.handler);
         }
     }
+    let guarded =
+        guarded.route_layer(axum::middleware::from_fn_with_state(Arc::clone(service), unless_closed));
     let guarded = limits::around(guarded, &config.http);
     guarded
         .merge(open)
@@ -115,4 +122,17 @@ pub fn router(service: &Shared) -> Router {
         })
         .layer(DefaultBodyLimit::max(config.http.body_bytes_max))
         .with_state(Arc::clone(service))
+}
+
+/// A process whose memory holds more than the vault does answers nothing; see [`App::change_vault`].
+async fn unless_closed(State(service): State<Shared>, request: Request, next: Next) -> Response {
+    if service.app.is_closed() {
+        return Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "restart_needed",
+            "the data changed and could not be taken into memory: this process answers no more until it is started again",
+        )
+        .into_response();
+    }
+    next.run(request).await
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, DOMAIN_VALUES_MAX, Domain, Table,
-    TableKind, UNIT_IX, UnitSource,
+    Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, DOMAIN_VALUES_MAX, Domain,
+    HouseholdColumn, Table, TableKind, UNIT_IX, UNIT_PSEUDONYM, UnitSource,
 };
 
 /// Longest name of a table or column.
@@ -22,7 +22,30 @@ pub(super) fn check(catalogue: &Catalogue) -> Checked {
         check_table(catalogue, table)?;
     }
     check_units(catalogue)?;
+    check_household(catalogue)?;
     check_consent(catalogue)
+}
+
+fn check_household(catalogue: &Catalogue) -> Checked {
+    let Some(household) = &catalogue.household else { return Ok(()) };
+    let table = catalogue.table(&household.table).filter(|table| table.is_private());
+    let fits = |table: &Table| {
+        table.column(&household.column).is_some_and(|column| {
+            matches!(column.ty, ColumnType::Id | ColumnType::Text)
+                && !column.direct_identifier
+                && !table.is_unit_column(column)
+        })
+    };
+    if table.is_some_and(fits) {
+        return Ok(());
+    }
+    let HouseholdColumn { table, column } = household;
+    Err(CatalogueRefused::at(
+        "`[household]`",
+        format!(
+            "`{table}.{column}` is no id or text of a private table, or is the unit key or a direct identifier"
+        ),
+    ))
 }
 
 fn check_table(catalogue: &Catalogue, table: &Table) -> Checked {
@@ -257,7 +280,7 @@ fn existing<'t>(table: &'t Table, column: &str, field: &str) -> Result<&'t Colum
 fn check_name(place: &str, name: &str) -> Checked {
     let first = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_');
     let rest = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if !first || !rest || name.len() > NAME_BYTES_MAX || name == UNIT_IX {
+    if !first || !rest || name.len() > NAME_BYTES_MAX || [UNIT_IX, UNIT_PSEUDONYM].contains(&name) {
         let reason = format!(
             "`{name}` cannot be a name: use a-z, 0-9 and _, at most {NAME_BYTES_MAX}, not `{UNIT_IX}`; \
              a column's name in the files goes into `source`"

@@ -4,8 +4,8 @@ use ids::{DatasetId, Date, PurposeId};
 use serde::Deserialize;
 
 use super::{
-    Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, Domain, EmptyUnit, ForeignKey, Table,
-    TableKind, UnitCase, UnitSource,
+    Catalogue, CatalogueRefused, Column, ColumnType, ConsentSource, DirectIdentifier, Domain, EmptyUnit,
+    ForeignKey, HouseholdColumn, Table, TableKind, UnitCase, UnitSource,
 };
 
 /// Most digits after the decimal point of money.
@@ -19,6 +19,7 @@ struct CatalogueFile {
     #[serde(default)]
     unit_case: UnitCase,
     consent: ConsentFile,
+    household: Option<HouseholdColumn>,
     table: Vec<TableFile>,
 }
 
@@ -85,7 +86,20 @@ struct ColumnFile {
     domain: Option<DomainFile>,
     bounds: Option<BoundsFile>,
     #[serde(default)]
-    direct_identifier: bool,
+    direct_identifier: DirectIdentifierFile,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`direct_identifier` is true, false, \"phone\", \"email\" or \"other\"")]
+enum DirectIdentifierFile {
+    Flag(bool),
+    Kind(DirectIdentifier),
+}
+
+impl Default for DirectIdentifierFile {
+    fn default() -> Self {
+        Self::Flag(false)
+    }
 }
 
 #[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
@@ -147,10 +161,10 @@ pub(super) fn read(text: &str) -> Result<Catalogue, CatalogueRefused> {
         let place = error.span().map_or_else(|| "the file".to_owned(), |span| line_of(text, span.start));
         CatalogueRefused::at(place, error.message().lines().collect::<Vec<_>>().join(" "))
     })?;
-    let CatalogueFile { dataset, time_zone, unit_case, consent, table } = file;
+    let CatalogueFile { dataset, time_zone, unit_case, consent, household, table } = file;
     let consent = read_consent(consent)?;
     let tables = table.into_iter().map(read_table).collect::<Result<_, _>>()?;
-    Ok(Catalogue { dataset, time_zone, unit_case, consent, tables })
+    Ok(Catalogue { dataset, time_zone, unit_case, consent, household, tables })
 }
 
 fn line_of(text: &str, offset: usize) -> String {
@@ -251,7 +265,11 @@ fn read_column(table: &str, file: ColumnFile) -> Result<Column, CatalogueRefused
         }
     };
     let source = source.unwrap_or_else(|| name.clone());
-    Ok(Column { name, source, ty, nullable, domain, domain_from_data, bounds, direct_identifier })
+    let (direct_identifier, identifier) = match direct_identifier {
+        DirectIdentifierFile::Flag(flag) => (flag, None),
+        DirectIdentifierFile::Kind(kind) => (true, Some(kind)),
+    };
+    Ok(Column { name, source, ty, nullable, domain, domain_from_data, bounds, direct_identifier, identifier })
 }
 
 fn read_bound(bound: BoundFile, ty: ColumnType) -> Result<i64, String> {

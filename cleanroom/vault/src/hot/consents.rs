@@ -16,8 +16,9 @@ pub(super) fn read(vault: &Vault) -> Result<Consents, VaultRefused> {
     let mut consents = Consents::builder(vault.manifest.consent_epoch);
     match vault.catalogue().consent() {
         ConsentSource::Assumed { purposes, .. } => {
+            let erased = vault.erased_shoppers();
             for purpose in purposes {
-                for unit in 0..vault.units() {
+                for unit in (0..vault.units()).filter(|unit| !erased.contains(*unit)) {
                     consents.record(UnitIx(unit), purpose, ConsentEvent::Given, Timestamp::from_millis(0));
                 }
             }

@@ -21,17 +21,18 @@ type Batches = Result<RecordBatch, VaultRefused>;
 /// Parts that may lie decoded in memory beyond the one being appended.
 const PARTS_AHEAD: usize = 1;
 
-/// Appends all rows of the table's parts, in the order of shoppers.
+/// Appends all rows of the table's parts to the table `stored` of the database, in the order of shoppers.
 pub(super) fn fill(
     vault: &Vault,
     table: &Table,
+    stored: &str,
     database: &Connection,
     config: &HotStoreConfig,
     progress: &dyn Progress,
 ) -> Result<(), VaultRefused> {
     let parts: Vec<&PartEntry> = vault.manifest.parts_of(&table.name).collect();
     let decoder = Decoder::new(table);
-    let mut appender = database.appender(&table.name).map_err(|error| refusal(&error, config))?;
+    let mut appender = database.appender(stored).map_err(|error| refusal(&error, config))?;
     let mut append = |batch: RecordBatch| {
         progress.read(batch.num_rows() as u64);
         appender.append_record_batch(batch).map_err(|error| refusal(&error, config))
@@ -105,14 +106,14 @@ fn decode_in_parallel(
     })
 }
 
-/// Parts of one load are in order among themselves; those of several loads are merged.
+/// Parts of one load are in order among themselves, also where one of them was rewritten; those of several loads are merged.
 fn merge_runs(
     vault: &Vault,
     decoder: &Decoder,
     parts: &[&PartEntry],
     append: &mut dyn FnMut(RecordBatch) -> Result<(), VaultRefused>,
 ) -> Result<(), VaultRefused> {
-    let runs: Vec<&[&PartEntry]> = parts.chunk_by(|one, next| one.snapshot == next.snapshot).collect();
+    let runs: Vec<&[&PartEntry]> = parts.chunk_by(|one, next| one.units.1 <= next.units.0).collect();
     std::thread::scope(|scope| {
         let mut receivers = Vec::new();
         for run in runs {

@@ -1,7 +1,11 @@
 //! One thread's connection to the hot store.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use duckdb::Connection;
+
+use super::HotTable;
 
 /// A statement failed. It carries no message, because DuckDB's may quote values of rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,14 +37,21 @@ impl StreamFailed {
 }
 
 /// A connection for one thread; it can be sent to another, not shared.
-#[derive(Debug)]
 pub struct Worker {
     connection: Connection,
+    /// Keeps the tables of its snapshot in the database, even when the store is dropped first.
+    _tables: Vec<Arc<HotTable>>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").finish_non_exhaustive()
+    }
 }
 
 impl Worker {
-    pub(super) const fn new(connection: Connection) -> Self {
-        Self { connection }
+    pub(super) const fn new(connection: Connection, tables: Vec<Arc<HotTable>>) -> Self {
+        Self { connection, _tables: tables }
     }
 
     /// Runs `sql` for the shoppers with `lo <= unit_ix < hi` and hands its rows to `each`, batch by batch as DuckDB makes

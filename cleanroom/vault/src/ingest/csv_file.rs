@@ -1,31 +1,30 @@
-//! CSV files: a header line, commas, quotes as in RFC 4180, UTF-8 with or without a byte order mark.
+//! CSV: a header line, commas, quotes as in RFC 4180, UTF-8 with or without a byte order mark.
 
-use std::fs::File;
+use std::io::Read;
 
 use csv::{ByteRecord, ReaderBuilder};
 
 use super::cells::{Cell, ColumnIntake};
-use super::source::{BadCell, CHUNK_ROWS, Chunk, Places, SourceFile, intakes, match_columns};
+use super::source::{BadCell, CHUNK_ROWS, Chunk, Places, intakes, match_columns};
 use crate::catalogue::{Catalogue, Table};
 use crate::refusal::VaultRefused;
 
 /// Bytes read at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// Reads the whole file; stops when `each` refuses.
+/// Reads the whole text; stops when `each` refuses. `name` is what messages call it.
 pub(super) fn read(
     catalogue: &Catalogue,
     table: &Table,
-    source: &SourceFile,
+    name: &str,
+    file: impl Read,
     each: &mut dyn FnMut(Chunk) -> Result<(), VaultRefused>,
 ) -> Result<(), VaultRefused> {
-    let file = File::open(&source.path).map_err(|error| VaultRefused::io("read", &source.path, error))?;
     let mut reader = ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER_BYTES).from_reader(file);
-    let unreadable = |_| VaultRefused::file(&source.name, "it cannot be read as CSV");
-    let header =
-        reader.headers().map_err(|_| VaultRefused::file(&source.name, "its header line is not UTF-8"))?;
+    let unreadable = |_| VaultRefused::file(name, "it cannot be read as CSV");
+    let header = reader.headers().map_err(|_| VaultRefused::file(name, "its header line is not UTF-8"))?;
     let names: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
-    let positions = match_columns(table, &source.name, &names)?;
+    let positions = match_columns(table, name, &names)?;
     let mut columns = intakes(catalogue, table);
     let mut record = ByteRecord::new();
     loop {
@@ -46,7 +45,7 @@ pub(super) fn read(
         }
         let rows = lines.len();
         let columns = columns.iter_mut().map(ColumnIntake::finish).collect();
-        each(Chunk { columns, rows, places: Places::Lines(lines), bad })?;
+        each(Chunk { columns, rows, places: Places::Lines(lines), bad, odd: Vec::new(), given: None })?;
     }
 }
 

@@ -1,6 +1,7 @@
 //! Parquet files of others.
 
 use std::fs::File;
+use std::path::Path;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
@@ -12,31 +13,30 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::cells::{Cell, ColumnIntake};
-use super::source::{BadCell, CHUNK_ROWS, Chunk, Places, SourceFile, intakes, match_columns};
-use crate::catalogue::{Catalogue, Table};
+use super::source::{BadCell, CHUNK_ROWS, Chunk, Places, intakes, match_columns};
+use crate::catalogue::{Catalogue, Column, Table};
 use crate::refusal::VaultRefused;
 
 /// Number of rows the file says it has.
-pub(super) fn rows(source: &SourceFile) -> Option<u64> {
-    let file = File::open(&source.path).ok()?;
+pub(super) fn rows(path: &Path) -> Option<u64> {
+    let file = File::open(path).ok()?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).ok()?;
     u64::try_from(builder.metadata().file_metadata().num_rows()).ok()
 }
 
-/// Reads the whole file; stops when `each` refuses.
+/// Reads the whole file; stops when `each` refuses. `name` is what messages call it.
 pub(super) fn read(
     catalogue: &Catalogue,
     table: &Table,
-    source: &SourceFile,
+    name: &str,
+    file: File,
     each: &mut dyn FnMut(Chunk) -> Result<(), VaultRefused>,
 ) -> Result<(), VaultRefused> {
-    let file = File::open(&source.path).map_err(|error| VaultRefused::io("read", &source.path, error))?;
-    let damaged = || {
-        VaultRefused::file(&source.name, "it is no complete Parquet file: truncated, damaged or encrypted")
-    };
+    let damaged =
+        || VaultRefused::file(name, "it is no complete Parquet file: truncated, damaged or encrypted");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|_| damaged())?;
     let names: Vec<String> = builder.schema().fields().iter().map(|field| field.name().clone()).collect();
-    match_columns(table, &source.name, &names)?;
+    match_columns(table, name, &names)?;
     let wanted = table.columns.iter().map(|column| column.source.as_str());
     let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
     let reader = builder.with_projection(mask).with_batch_size(CHUNK_ROWS).build().map_err(|_| damaged())?;
@@ -47,40 +47,50 @@ pub(super) fn read(
         let mut bad = Vec::new();
         for (at, (intake, column)) in columns.iter_mut().zip(&table.columns).enumerate() {
             let array = batch.column_by_name(&column.source).ok_or_else(damaged)?;
-            let unfit = |kind: &DataType| {
-                let reason = format!(
-                    "column `{}` holds {kind}, which cannot become {}",
-                    column.source,
-                    column.ty.word()
-                );
-                VaultRefused::file(&source.name, reason)
-            };
             push_array(array, intake, &mut |row, reason| bad.push(BadCell { row, column: Some(at), reason }))
-                .ok_or_else(|| unfit(array.data_type()))?;
+                .ok_or_else(|| unfit(name, column, array.data_type()))?;
         }
         let rows = batch.num_rows();
         let columns = columns.iter_mut().map(ColumnIntake::finish).collect();
-        each(Chunk { columns, rows, places: Places::From(first), bad })?;
+        each(Chunk { columns, rows, places: Places::From(first), bad, odd: Vec::new(), given: None })?;
         first += rows as u64;
     }
     Ok(())
 }
 
+/// The refusal of an array whose type has no cells for this column.
+pub(super) fn unfit(name: &str, column: &Column, kind: &DataType) -> VaultRefused {
+    let reason = format!("column `{}` holds {kind}, which cannot become {}", column.source, column.ty.word());
+    VaultRefused::file(name, reason)
+}
+
 /// `None` where the array's type has no cells.
-fn push_array(array: &ArrayRef, intake: &mut ColumnIntake, bad: &mut dyn FnMut(usize, String)) -> Option<()> {
-    let wide = widen(array)?;
-    let beyond = wide.null_count() != array.null_count();
-    let mut push = |row: usize, cell: Option<Cell<'_>>| {
+pub(super) fn push_array(
+    array: &ArrayRef,
+    intake: &mut ColumnIntake,
+    bad: &mut dyn FnMut(usize, String),
+) -> Option<()> {
+    let mut at = 0;
+    for_each_cell(array, |cell| {
         let pushed = match cell {
             Some(cell) => intake.push(cell),
-            None if beyond && array.is_valid(row) => {
-                intake.push(Cell::Empty).and(Err("is beyond the range of its type".to_owned()))
-            }
-            None => intake.push(Cell::Empty),
+            None => intake.push(Cell::Empty).and(Err("is beyond the range of its type".to_owned())),
         };
         if let Err(reason) = pushed {
-            bad(row, reason);
+            bad(at, reason);
         }
+        at += 1;
+    })
+}
+
+/// All values of an array in order, as cells; a value that no cell can hold is `None`. `None` where the array's type has
+/// no cells at all.
+pub(super) fn for_each_cell(array: &ArrayRef, mut each: impl FnMut(Option<Cell<'_>>)) -> Option<()> {
+    let wide = widen(array)?;
+    let beyond = wide.null_count() != array.null_count();
+    let mut push = |row: usize, cell: Option<Cell<'_>>| match cell {
+        None if beyond && array.is_valid(row) => each(None),
+        cell => each(Some(cell.unwrap_or(Cell::Empty))),
     };
     macro_rules! push_all {
         ($values:expr, $cell:expr) => {

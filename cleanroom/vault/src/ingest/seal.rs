@@ -19,13 +19,13 @@ use crate::store::{PARTS, Vault, random_name};
 const INTERNAL: VaultRefused = VaultRefused::Internal { act: "sealing a part" };
 
 /// Everything needed to write the parts of one table.
-pub(super) struct Sealing<'a> {
-    pub(super) vault: &'a Vault,
-    pub(super) table: &'a Table,
-    pub(super) snapshot: u64,
-    pub(super) threads: usize,
-    pub(super) part_rows: usize,
-    pub(super) progress: &'a dyn Progress,
+pub(crate) struct Sealing<'a> {
+    pub(crate) vault: &'a Vault,
+    pub(crate) table: &'a Table,
+    pub(crate) snapshot: u64,
+    pub(crate) threads: usize,
+    pub(crate) part_rows: usize,
+    pub(crate) progress: &'a dyn Progress,
 }
 
 /// Where a row lies before it is put in order: batch and row.
@@ -33,7 +33,7 @@ type Place = (u32, u32);
 
 impl Sealing<'_> {
     /// Writes the rows of `batches` and returns the parts in order of shoppers, with their keys by place.
-    pub(super) fn seal(
+    pub(crate) fn seal(
         &self,
         batches: &[RecordBatch],
     ) -> Result<(Vec<PartEntry>, BTreeMap<String, Key>), VaultRefused> {
@@ -102,6 +102,7 @@ impl Sealing<'_> {
             bytes: written.bytes,
             digest: written.digest,
             units: if self.table.is_private() { (first, last) } else { (0, 0) },
+            marked: true,
         };
         Ok((entry, key))
     }

@@ -4,11 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, RecordBatch};
 use ids::Digest;
+use zeroize::Zeroizing;
 
 use super::cells::{ColumnIntake, Reason};
+use super::identifiers::Identifiers;
+use super::{csv_file, memory, parquet_file};
 use crate::catalogue::{Catalogue, Table};
 use crate::part::finish_digest;
 use crate::refusal::VaultRefused;
@@ -16,17 +20,29 @@ use crate::refusal::VaultRefused;
 /// Rows of one chunk.
 pub(super) const CHUNK_ROWS: usize = 1 << 15;
 
+/// Chunks read ahead of the thread that finds the shoppers.
+const CHUNKS_AHEAD: usize = 4;
+
 /// How deep a folder is searched.
 const FOLDER_DEPTH_MAX: usize = 4;
 
-/// One file of one table.
-#[derive(Debug, Clone)]
-pub(super) struct SourceFile {
-    pub(super) path: PathBuf,
-    /// Its name relative to the loaded folder; what messages call it.
+/// Rows of one table as they come in: a file, or what stands for one.
+pub(super) struct Source {
+    /// A file's name relative to the loaded folder; what messages call it.
     pub(super) name: String,
-    /// Digest of the table's name and the file's bytes.
+    /// Digest of the table's name and the content. What was loaded once under a digest is not loaded again.
     pub(super) digest: Digest,
+    pub(super) content: Content,
+}
+
+/// Where the rows are.
+pub(super) enum Content {
+    /// In a CSV or Parquet file.
+    File(PathBuf),
+    /// In memory, as the text of a CSV file.
+    Csv(Zeroizing<Vec<u8>>),
+    /// In memory, as Arrow batches of one schema.
+    Batches(Vec<RecordBatch>),
 }
 
 /// Rows of a file as typed columns in the order of the table's columns. A refused cell is empty and listed in `bad`.
@@ -35,6 +51,18 @@ pub(super) struct Chunk {
     pub(super) rows: usize,
     pub(super) places: Places,
     pub(super) bad: Vec<BadCell>,
+    /// Direct identifiers that cannot be brought into their canonical form; their rows are kept.
+    pub(super) odd: Vec<BadCell>,
+    /// Whose the rows are, where the source says it otherwise than by unit key.
+    pub(super) given: Option<Given>,
+}
+
+/// Shoppers named in the vault's own terms; the unit column of such a chunk is empty.
+pub(super) enum Given {
+    /// Positions, as UInt32.
+    Units(ArrayRef),
+    /// Pseudonyms, as FixedSizeBinary(32).
+    Pseudonyms(ArrayRef),
 }
 
 /// Where a chunk's rows are in the file.
@@ -64,6 +92,64 @@ impl Places {
         match self {
             Self::Lines(_) => "line",
             Self::From(_) => "row",
+        }
+    }
+}
+
+/// Sources by table.
+pub(super) type Sources = BTreeMap<String, Vec<Source>>;
+
+impl Source {
+    /// Number of rows, if it says so beforehand.
+    pub(super) fn rows(&self) -> Option<u64> {
+        match &self.content {
+            Content::File(path) => parquet_file::rows(path),
+            Content::Csv(_) => None,
+            Content::Batches(batches) => Some(batches.iter().map(|batch| batch.num_rows() as u64).sum()),
+        }
+    }
+
+    /// Parses the source in a thread of its own, a few chunks ahead of `each`.
+    pub(super) fn read_ahead(
+        &self,
+        catalogue: &Catalogue,
+        table: &Table,
+        each: &mut dyn FnMut(Chunk) -> Result<(), VaultRefused>,
+    ) -> Result<(), VaultRefused> {
+        let stopped = || VaultRefused::Internal { act: "reading rows" };
+        let identifiers = Identifiers::of(table);
+        std::thread::scope(|scope| {
+            let (send, receive) = sync_channel(CHUNKS_AHEAD);
+            let reader = scope.spawn(move || {
+                self.read(catalogue, table, &mut |mut chunk: Chunk| {
+                    identifiers.canonicalise(&mut chunk)?;
+                    send.send(chunk).map_err(|_| stopped())
+                })
+            });
+            let taken = receive.iter().try_for_each(each);
+            // A reader that still wants to send must be told that nobody listens, or it would never end.
+            drop(receive);
+            let read = reader.join().map_err(|_| stopped())?;
+            taken.and(read)
+        })
+    }
+
+    fn read(
+        &self,
+        catalogue: &Catalogue,
+        table: &Table,
+        each: &mut dyn FnMut(Chunk) -> Result<(), VaultRefused>,
+    ) -> Result<(), VaultRefused> {
+        let open = |path: &Path| File::open(path).map_err(|error| VaultRefused::io("read", path, error));
+        match &self.content {
+            Content::File(path)
+                if path.extension().is_some_and(|end| end.eq_ignore_ascii_case("parquet")) =>
+            {
+                parquet_file::read(catalogue, table, &self.name, open(path)?, each)
+            }
+            Content::File(path) => csv_file::read(catalogue, table, &self.name, open(path)?, each),
+            Content::Csv(text) => csv_file::read(catalogue, table, &self.name, text.as_slice(), each),
+            Content::Batches(batches) => memory::read(catalogue, table, &self.name, batches, each),
         }
     }
 }
@@ -100,10 +186,7 @@ pub(super) fn match_columns(table: &Table, file: &str, names: &[String]) -> Resu
 }
 
 /// Files by table. A folder is searched; a single file must fit a table's pattern by its name.
-pub(super) fn find(
-    catalogue: &Catalogue,
-    source: &Path,
-) -> Result<BTreeMap<String, Vec<SourceFile>>, VaultRefused> {
+pub(super) fn find(catalogue: &Catalogue, source: &Path) -> Result<Sources, VaultRefused> {
     let mut found: Vec<(PathBuf, String)> = Vec::new();
     if source.is_dir() {
         walk(source, "", FOLDER_DEPTH_MAX, &mut found)?;
@@ -115,7 +198,7 @@ pub(super) fn find(
         }
     }
     found.sort();
-    let mut files: BTreeMap<String, Vec<SourceFile>> = BTreeMap::new();
+    let mut files = Sources::new();
     for (path, name) in found {
         let fits = |table: &&Table| table.files.iter().any(|pattern| matches_pattern(pattern, &name));
         let tables: Vec<&Table> = catalogue.tables().iter().filter(fits).collect();
@@ -123,7 +206,8 @@ pub(super) fn find(
             [] => {}
             [table] => {
                 let digest = digest_file(&table.name, &path)?;
-                files.entry(table.name.clone()).or_default().push(SourceFile { path, name, digest });
+                let source = Source { name, digest, content: Content::File(path) };
+                files.entry(table.name.clone()).or_default().push(source);
             }
             [one, two, ..] => {
                 let reason = format!("it fits the patterns of two tables, `{}` and `{}`", one.name, two.name);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type};
 use arrow::row::{OwnedRow, RowConverter, SortField};
 
 use super::links::{Links, Owner};
-use super::source::{Chunk, SourceFile};
-use super::units::UnitDirectory;
-use super::{BadRow, RowFaults};
+use super::source::{BadCell, Chunk, Given, Source};
+use super::units::{UnitDirectory, Who};
+use super::{BadRow, RowFaults, Unaddressable};
 use crate::catalogue::domain::Seen;
 use crate::catalogue::{EmptyUnit, Table, TableKind, UNIT_IX, UnitSource};
 use crate::part::{plain_type, stored_columns};
@@ -23,6 +23,7 @@ const INTERNAL: VaultRefused = VaultRefused::Internal { act: "loading a table" }
 enum Fate {
     Kept(u32),
     LeftOut,
+    Erased,
     Bad(Option<usize>, &'static str),
 }
 
@@ -33,6 +34,10 @@ pub(super) struct TableIntake<'a> {
     pub(super) batches: Vec<RecordBatch>,
     pub(super) rows: u64,
     pub(super) left_out: u64,
+    /// Rows of erased shoppers.
+    pub(super) erased: u64,
+    pub(super) unaddressable: Vec<Unaddressable>,
+    shown_max: usize,
     pub(super) seen: Vec<(String, Seen)>,
     keys: Option<PublicKeys>,
 }
@@ -45,7 +50,7 @@ pub(super) struct PublicKeys {
 }
 
 /// The columns of a table before its direct identifiers are sealed.
-pub(super) fn plain_schema(table: &Table) -> SchemaRef {
+pub(crate) fn plain_schema(table: &Table) -> SchemaRef {
     let unit = table.is_private().then(|| Field::new(UNIT_IX, DataType::UInt32, false));
     let columns =
         stored_columns(table).map(|column| Field::new(&column.name, plain_type(column.ty), column.nullable));
@@ -53,7 +58,7 @@ pub(super) fn plain_schema(table: &Table) -> SchemaRef {
 }
 
 impl<'a> TableIntake<'a> {
-    pub(super) fn new(table: &'a Table) -> Result<Self, VaultRefused> {
+    pub(super) fn new(table: &'a Table, shown_max: usize) -> Result<Self, VaultRefused> {
         let seen = table
             .columns
             .iter()
@@ -63,13 +68,24 @@ impl<'a> TableIntake<'a> {
             TableKind::Private { .. } => None,
             TableKind::Public { key } => Some(PublicKeys::new(table, key)?),
         };
-        Ok(Self { table, schema: plain_schema(table), batches: Vec::new(), rows: 0, left_out: 0, seen, keys })
+        Ok(Self {
+            table,
+            schema: plain_schema(table),
+            batches: Vec::new(),
+            rows: 0,
+            left_out: 0,
+            erased: 0,
+            unaddressable: Vec::new(),
+            shown_max,
+            seen,
+            keys,
+        })
     }
 
     /// Takes one chunk of a file.
     pub(super) fn take(
         &mut self,
-        source: &SourceFile,
+        source: &Source,
         chunk: &Chunk,
         units: &mut UnitDirectory<'_>,
         links: &mut Links,
@@ -88,6 +104,11 @@ impl<'a> TableIntake<'a> {
             self.check_keys(source, chunk, faults, &mut keep)?;
             None
         };
+        for cell in &chunk.odd {
+            if keep.get(cell.row).is_some_and(|keep| *keep) {
+                self.note_unaddressable(source, chunk, cell);
+            }
+        }
         let unit = unit_ix.map(|units| Arc::new(UInt32Array::from(units)) as ArrayRef);
         let stored = self
             .table
@@ -117,7 +138,7 @@ impl<'a> TableIntake<'a> {
 
     fn find_units(
         &mut self,
-        source: &SourceFile,
+        source: &Source,
         chunk: &Chunk,
         units: &mut UnitDirectory<'_>,
         links: &mut Links,
@@ -133,7 +154,7 @@ impl<'a> TableIntake<'a> {
             };
             let owner = match fate {
                 Fate::Kept(unit) => Some(Some(unit)),
-                Fate::LeftOut => Some(None),
+                Fate::LeftOut | Fate::Erased => Some(None),
                 Fate::Bad(..) => None,
             };
             for column in parents.iter().filter(|_| owner.is_some()) {
@@ -151,6 +172,11 @@ impl<'a> TableIntake<'a> {
                     self.left_out += 1;
                     *keep = false;
                 }
+                Fate::Erased => {
+                    found.push(0);
+                    self.erased += 1;
+                    *keep = false;
+                }
                 Fate::Bad(column, reason) => {
                     found.push(0);
                     if *keep {
@@ -165,7 +191,7 @@ impl<'a> TableIntake<'a> {
 
     fn fate(
         &self,
-        source: &SourceFile,
+        source: &Source,
         chunk: &Chunk,
         row: usize,
         units: &mut UnitDirectory<'_>,
@@ -175,34 +201,44 @@ impl<'a> TableIntake<'a> {
         let (UnitSource::Column(name) | UnitSource::Via(name)) = unit;
         let at = self.table.columns.iter().position(|column| column.name == *name).ok_or(INTERNAL)?;
         let keys = chunk.columns.get(at).ok_or(INTERNAL)?;
-        let found = match unit {
-            UnitSource::Column(_) if keys.is_null(row) => None,
-            UnitSource::Column(_) => match keys.data_type() {
-                DataType::Int64 => Some(units.id(keys.as_primitive::<Int64Type>().value(row))?),
+        let who = match (unit, &chunk.given) {
+            (_, Some(given)) => given_shopper(given, row, units)?,
+            (UnitSource::Column(_), None) if keys.is_null(row) => Who::Nobody,
+            (UnitSource::Column(_), None) => match keys.data_type() {
+                DataType::Int64 => units.id(keys.as_primitive::<Int64Type>().value(row))?,
                 DataType::Utf8 => units.text(keys.as_string::<i32>().value(row))?,
                 _ => return Err(INTERNAL),
             },
-            UnitSource::Via(_) => {
+            (UnitSource::Via(_), None) => {
                 let fk = self.table.parent().ok_or(INTERNAL)?;
                 match links.owners(&fk.table, &fk.key).ok_or(INTERNAL)?.find(keys, row) {
-                    Some(Owner::Unit(unit)) => Some(unit),
+                    Some(Owner::Unit(unit)) => Who::Shopper(unit),
                     Some(Owner::LeftOut) => return Ok(Fate::LeftOut),
                     Some(Owner::Unknown) => return Ok(Fate::Bad(Some(at), "leads to no row of its table")),
-                    None => None,
+                    None => Who::Nobody,
                 }
             }
         };
-        Ok(match (found, empty_unit) {
-            (Some(unit), _) => Fate::Kept(unit),
-            (None, EmptyUnit::Refuse) => Fate::Bad(Some(at), "is empty, so the row belongs to no shopper"),
-            (None, EmptyUnit::Drop) => Fate::LeftOut,
-            (None, EmptyUnit::OwnUnit) => Fate::Kept(units.own(&source.digest, chunk.places.of(row))?),
+        let own = |units: &mut UnitDirectory<'_>| units.own(&source.digest, chunk.places.of(row));
+        Ok(match (who, empty_unit) {
+            (Who::Shopper(unit), _) => Fate::Kept(unit),
+            (Who::Erased, _) => Fate::Erased,
+            (Who::Stranger, _) => Fate::Bad(None, "is about no shopper of this vault"),
+            (Who::Nobody, EmptyUnit::Refuse) => {
+                Fate::Bad(Some(at), "is empty, so the row belongs to no shopper")
+            }
+            (Who::Nobody, EmptyUnit::Drop) => Fate::LeftOut,
+            (Who::Nobody, EmptyUnit::OwnUnit) => match own(units)? {
+                Who::Shopper(unit) => Fate::Kept(unit),
+                Who::Erased => Fate::Erased,
+                Who::Nobody | Who::Stranger => return Err(INTERNAL),
+            },
         })
     }
 
     fn check_keys(
         &mut self,
-        source: &SourceFile,
+        source: &Source,
         chunk: &Chunk,
         faults: &mut RowFaults,
         keep: &mut [bool],
@@ -256,9 +292,26 @@ impl<'a> TableIntake<'a> {
         }
     }
 
+    fn note_unaddressable(&mut self, source: &Source, chunk: &Chunk, cell: &BadCell) {
+        let Some(column) = cell.column.and_then(|at| self.table.columns.get(at)) else { return };
+        let row = self.bad_row(source, chunk, cell.row, cell.column, &cell.reason);
+        let at = self.unaddressable.iter().position(|known| known.column == column.name);
+        let at = at.unwrap_or_else(|| {
+            let (column, shown) = (column.name.clone(), Vec::new());
+            self.unaddressable.push(Unaddressable { column, total: 0, shown });
+            self.unaddressable.len() - 1
+        });
+        if let Some(known) = self.unaddressable.get_mut(at) {
+            known.total += 1;
+            if known.shown.len() < self.shown_max {
+                known.shown.push(row);
+            }
+        }
+    }
+
     fn bad_row(
         &self,
-        source: &SourceFile,
+        source: &Source,
         chunk: &Chunk,
         row: usize,
         column: Option<usize>,
@@ -270,6 +323,21 @@ impl<'a> TableIntake<'a> {
             row: chunk.places.of(row),
             column: column.and_then(|at| self.table.columns.get(at)).map(|column| column.source.clone()),
             reason: reason.to_owned(),
+        }
+    }
+}
+
+/// Whom a row is about that names its shopper in the vault's own terms.
+fn given_shopper(given: &Given, row: usize, units: &UnitDirectory<'_>) -> Result<Who, VaultRefused> {
+    match given {
+        Given::Units(array) | Given::Pseudonyms(array) if array.is_null(row) => Ok(Who::Nobody),
+        Given::Units(array) => {
+            let array = array.as_primitive_opt::<UInt32Type>().ok_or(INTERNAL)?;
+            Ok(units.at(array.value(row)))
+        }
+        Given::Pseudonyms(array) => {
+            let array = array.as_fixed_size_binary_opt().ok_or(INTERNAL)?;
+            Ok(units.pseudonym(array.value(row)))
         }
     }
 }

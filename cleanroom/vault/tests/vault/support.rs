@@ -73,6 +73,19 @@ columns = [
 ]
 
 [[table]]
+name = "assignments"
+kind = "private"
+unit = "card"
+optional = true
+event_time = "assigned_on"
+columns = [
+  { name = "card", type = "text" },
+  { name = "campaign_id", type = "text" },
+  { name = "arm", type = "text", domain = ["treatment", "control"] },
+  { name = "assigned_on", type = "date", domain = { first = "2026-01-01", last = "2026-12-31" } },
+]
+
+[[table]]
 name = "consents"
 kind = "private"
 unit = "card"
