@@ -1,9 +1,7 @@
 //! A campaign's content: one digest whatever the writing, and every broken rule with its place and a way out.
 
-mod core_support;
-
+use crate::support::{campaign_toml, content};
 use activation::campaign::{Channel, Content, Place, Problem};
-use core_support::{campaign_toml, content};
 
 #[test]
 fn one_content_has_one_digest_however_it_is_written() {
@@ -29,7 +27,8 @@ const ORACLE: &str = "sha256:b6b096ef5011a39576a9e794c87dec1e88c0193a277b63ba413
 fn every_field_is_in_the_digest() {
     let base = content("butter");
     let digest = base.digest().unwrap();
-    let edits: Vec<(&str, Box<dyn Fn(&mut Content)>)> = vec![
+    type Edit = Box<dyn Fn(&mut Content)>;
+    let edits: Vec<(&str, Edit)> = vec![
         ("title", Box::new(|c| c.title.push('!'))),
         ("advertiser", Box::new(|c| c.advertiser = "brand-sued".parse().unwrap())),
         ("dataset", Box::new(|c| c.dataset = "other".parse().unwrap())),

@@ -1,14 +1,12 @@
 //! The draw, its commitment and the checks after it, against Python, SciPy and brute force.
 
-mod core_support;
-
+use crate::support::secrets;
 use activation::arms::{
     Arm, Arms, ArmsKey, Commitment, GlobalHoldout, Opening, OpeningRefused, Pairing, PairingRefused,
     StorePeriod, contamination, pair_stores, sample_ratio,
 };
 use activation::campaign::Place;
 use activation::members::HouseholdKey;
-use core_support::secrets;
 use ids::{CampaignId, Digest};
 use proptest::prelude::*;
 

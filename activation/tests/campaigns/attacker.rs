@@ -13,10 +13,9 @@
 //! ½ + bound/2: the exact binomial tail, so a sound house fails a game less than once in a million runs (the runs are
 //! seeded, so it is once and for all). That the harness notices a broken guard is itself tested: a fixed threshold loses.
 
-mod core_support;
-
 use std::sync::Arc;
 
+use crate::support::*;
 use activation::Secrets;
 use activation::arms::{Arm, Arms, ArmsKey};
 use activation::audience::{
@@ -24,7 +23,6 @@ use activation::audience::{
     Regular, Roll, Terms, advantage_bound, judge, plan, size_divergence,
 };
 use activation::store::{Admission, CampaignStore, CampaignStoreFailed};
-use core_support::*;
 use identity::{MasterKey, PseudonymEpoch, Role};
 use ids::{Digest, SystemEntropy};
 use rand::{RngExt as _, SeedableRng};

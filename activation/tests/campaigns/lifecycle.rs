@@ -1,9 +1,8 @@
 //! The lifecycle: who may do what when, and what a store and a crash may not change.
 
-mod core_support;
-
 use std::sync::Arc;
 
+use crate::support::*;
 use activation::approval::{ApprovalRefused, Approvers, Required};
 use activation::arms::ArmsKey;
 use activation::audience::{Admitted, Floor, GuardKey, NoisySize};
@@ -13,7 +12,6 @@ use activation::campaign::{
 };
 use activation::store::{Admission, CampaignStore, CampaignStoreFailed};
 use audits::Kind;
-use core_support::*;
 use identity::Role;
 use ids::{Digest, SystemEntropy, Timestamp};
 

@@ -1,10 +1,9 @@
 //! The whole way of a campaign over the real store, outbox and tick: what a destination holds in the end.
 
-mod core_support;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use crate::support::*;
 use activation::approval::Required;
 use activation::arms::{Arm, ArmsKey};
 use activation::audience::{AudienceRules, Floor, GuardKey, NoisySize, Regular};
@@ -15,7 +14,6 @@ use activation::members::{HouseholdKey, Members, MembersFailed};
 use activation::outbox::{Cause, Outbox, OutboxKey, Ports, Settings, SqliteStore};
 use activation::store::{Admission, CampaignStore};
 use activation::tick::{Desk, DeskFailed, Manner};
-use core_support::*;
 use identity::{Canonical, IdentifierKind, OpenFormat, PseudonymEpoch, Role, ScopedKey};
 use ids::{DestinationId, Digest, ManualClock, PurposeId, SegmentId, SystemEntropy, Timestamp, UnitIx};
 use roaring::RoaringBitmap;
@@ -122,7 +120,8 @@ struct Town {
 
 impl Town {
     async fn new(vault: MemoryVault) -> Self {
-        let (home, log, entropy) = (tempfile::tempdir().unwrap(), MemoryLog::shared(), Arc::new(SystemEntropy::new()));
+        let (home, log, entropy) =
+            (tempfile::tempdir().unwrap(), MemoryLog::shared(), Arc::new(SystemEntropy::new()));
         let clock = ManualClock::at(day(6));
         let shelves = vec![Shelf::new("gateway"), Shelf::new("folder")];
         let store = SqliteStore::open(&home.path().join("outbox.sqlite")).await.unwrap();

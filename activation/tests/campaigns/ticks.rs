@@ -1,15 +1,13 @@
 //! Ticks of audiences: controls are never addressed, removals never wait, nobody has two names, nothing can be joined.
 
-mod core_support;
-
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use crate::support::*;
 use activation::arms::{Arm, Arms, ArmsKey, GlobalHoldout};
 use activation::audience::{
     Audience, AudienceRules, GuardKey, Naming, Plan, Regular, Roll, Step, Terms, close, plan, render,
 };
 use activation::campaign::Content;
-use core_support::*;
 use identity::{IdentifierKind, PseudonymEpoch, Renderer, ScopedKey};
 use ids::{Digest, Timestamp};
 use proptest::prelude::*;

@@ -1,5 +1,4 @@
 //! A small retailer for the tests of campaigns and audiences: keys, a log in memory, a vault in memory.
-#![expect(dead_code, reason = "each test file uses a part of it")]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
