@@ -2,5 +2,6 @@
 
 pub mod batch;
 pub mod destination;
+pub mod exposure;
 pub mod journal;
 pub mod outbox;
