@@ -249,7 +249,6 @@ async fn a_crash_between_any_two_steps_loses_no_record_and_doubles_none() {
 
             world.vault.fuse.set(i64::MAX, false);
             world.log.fuse.set(i64::MAX, false);
-            // Somebody was erased meanwhile: what the vault has, it has; the rest is dropped.
             let inbox = world.inbox().await;
             // The sender had no acknowledgement and sends everything again.
             let taken = inbox.take(&[push(1, 1, 1), push(2, 1, 2), push(3, 1, 3)]).await.unwrap();
