@@ -119,7 +119,7 @@ async fn the_gateway_gets_exactly_the_audience_over_grpc() {
     assert!(
         receiver.holds(&audience, &there).await.unwrap() && !receiver.holds(&audience, &gone).await.unwrap()
     );
-    assert_eq!(receiver.audiences_of(&there).await.unwrap(), [audience.clone()]);
+    assert_eq!(receiver.audiences_of(&there).await.unwrap(), std::slice::from_ref(&audience));
     // Nobody has to be told when the time is over.
     clock.advance_millis(u32::MAX);
     assert!(receiver.members(&audience).await.unwrap().is_empty());
