@@ -7,8 +7,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use ids::{
-    AudienceId, ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId, RequestId,
-    Subject, Timestamp,
+    AudienceId, CampaignId, ClauseId, DatasetId, Delta, Digest, MicroRho, PartyId, PurposeId, ReleaseId,
+    RequestId, Subject, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -71,6 +71,12 @@ pub enum Kind {
     ExposuresTaken,
     /// The service was created, started or stopped.
     Service,
+    /// A campaign went from one state to the next; `reason` is the new state and `plan` the digest of its content.
+    CampaignChanged,
+    /// A segment was admitted as an audience of a campaign.
+    AudienceAdmitted,
+    /// A segment was not admitted as an audience: too small or too similar to another one.
+    AudienceRefused,
 }
 
 impl Kind {
@@ -253,6 +259,12 @@ pub struct Entry {
     /// Index of the earlier entry that this one is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<u64>,
+    /// The campaign concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<CampaignId>,
+    /// What was committed to and may be opened later, such as the key that draws a campaign's control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Digest>,
 }
 
 impl Entry {
@@ -280,6 +292,8 @@ impl Entry {
             destination: None,
             audience: None,
             target: None,
+            campaign: None,
+            commitment: None,
         }
     }
 }

@@ -8,12 +8,16 @@ use serde_json::Value;
 /// Largest whole number every JSON reader keeps exactly (I-JSON, RFC 7493 §2.2).
 pub(crate) const INTEGER_MAX: u64 = (1 << 53) - 1;
 
-/// A number has no exact canonical form.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct NumberRefused(pub(crate) String);
+/// A number has no exact canonical form: a fraction, or beyond 2⁵³ − 1. It carries the number as it was given.
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
+#[error("the number `{0}` has no exact form in canonical JSON")]
+pub struct NumberRefused(pub(crate) String);
 
-/// The canonical text of `value`.
-pub(crate) fn canonical(value: &Value) -> Result<String, NumberRefused> {
+/// The canonical text of `value`: what digests and signatures are made over.
+///
+/// # Errors
+/// When it holds a fraction or a whole number beyond 2⁵³ − 1.
+pub fn canonical(value: &Value) -> Result<String, NumberRefused> {
     let mut text = String::new();
     write(value, &mut text)?;
     Ok(text)

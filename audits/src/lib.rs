@@ -60,8 +60,12 @@ pub use entry::{
     Remaining,
 };
 pub use folder::{Fault, StorageFailed, VerifyRefused};
+pub use json::{NumberRefused, canonical as canonical_json};
 pub use log::{AppendFailed, Log, LogConfig, ReadRefused};
-pub use note::{Checkpoint, LogKey, NoteRefused, Origin, OriginRefused, VerifierKey, VerifierKeyRefused};
+pub use note::{
+    Checkpoint, LogKey, NoteRefused, Origin, OriginRefused, VerifierKey, VerifierKeyRefused, open_note,
+    sign_note,
+};
 pub use receipt::{Receipt, ReceiptRefused};
 pub use recover::LogRefused;
 pub use tree::{ProofRefused, empty_root, leaf_hash, node_hash, verify_consistency, verify_inclusion};

@@ -135,6 +135,11 @@ impl VerifierKey {
         &self.name
     }
 
+    /// The 32 bytes of the Ed25519 public key.
+    pub const fn public_key(&self) -> &[u8; 32] {
+        &self.public
+    }
+
     /// The first four bytes of SHA-256(name, newline, type, public key).
     pub fn key_id(&self) -> [u8; 4] {
         let digest = Digest::of(&[self.name.as_str().as_bytes(), b"\n", &self.typed()].concat());
@@ -225,11 +230,7 @@ impl Checkpoint {
     /// # Errors
     /// Never for a seed of 32 bytes.
     pub fn sign(&self, key: &LogKey) -> Result<String, NoteRefused> {
-        let text = self.text();
-        let id = key.verifier_key(&self.origin)?.key_id();
-        let signature = key.pair()?.sign(text.as_bytes());
-        let signed = BASE64.encode([id.as_slice(), signature.as_ref()].concat());
-        Ok(format!("{text}\n— {} {signed}\n", self.origin))
+        sign_note(&self.text(), &self.origin, key)
     }
 
     /// Reads a note that must be signed by `key`. Signatures by other keys are ignored, as the specification demands.
@@ -257,8 +258,27 @@ impl Checkpoint {
     }
 }
 
-/// The text of a note that is signed by `key`.
-pub(crate) fn open_note<'n>(note: &'n [u8], key: &VerifierKey) -> Result<&'n str, NoteRefused> {
+/// A signed note: `text`, which ends with a newline, and one signature by `key` under `name`.
+///
+/// # Errors
+/// When the text does not end with a newline or holds another control character.
+pub fn sign_note(text: &str, name: &Origin, key: &LogKey) -> Result<String, NoteRefused> {
+    if !text.ends_with('\n') || text.chars().any(|c| c < ' ' && c != '\n') {
+        return Err(NoteRefused::Form {
+            reason: "a note's text is of whole lines without control characters",
+        });
+    }
+    let id = key.verifier_key(name)?.key_id();
+    let signature = key.pair()?.sign(text.as_bytes());
+    let signed = BASE64.encode([id.as_slice(), signature.as_ref()].concat());
+    Ok(format!("{text}\n— {name} {signed}\n"))
+}
+
+/// The text of a note that is signed by `key`. Signatures by other keys are ignored, as the specification demands.
+///
+/// # Errors
+/// When it is no note, or not signed by `key`.
+pub fn open_note<'n>(note: &'n [u8], key: &VerifierKey) -> Result<&'n str, NoteRefused> {
     let form = |reason| NoteRefused::Form { reason };
     let note = std::str::from_utf8(note).map_err(|_| form("it is not UTF-8"))?;
     if note.chars().any(|c| c < ' ' && c != '\n') {

@@ -97,6 +97,8 @@ fn full() -> Entry {
         destination: Some("cli".parse().unwrap()),
         audience: Some("coffee-spring".parse().unwrap()),
         target: Some(0),
+        campaign: Some("butter-spring".parse().unwrap()),
+        commitment: Some(Digest::of(b"commitment")),
     }
 }
 
@@ -253,8 +255,9 @@ fn a_leaf_is_golden_and_every_other_writing_of_it_is_refused() {
     let leaf = String::from_utf8(logged.to_leaf().unwrap()).unwrap();
     let digest = |text: &[u8]| Digest::of(text).to_string();
     let golden = format!(
-        r#"{{"audience":"coffee-spring","bundle":"{}","charge":{{"blocks":["retail/2017-Q1"],"delta_femto":1000000000,"rho_micro":8300}},"clauses":["JV-3.1","JV-3.2"],"consent_epoch":7,"datasets":["retail"],"decision":"permitted","destination":"cli","kind":"query-released","party":"brand-nord","plan":"{}","principal":"anna@brand-nord","purpose":"measurement","reason":"ok","release":"rel_1","remaining":{{"delta_femto":9000000000,"rho_micro":91700}},"request":"req_1","result":"{}","role":"analyst","snapshot":"{}","target":0,"time":1790000000123,"v":1}}"#,
+        r#"{{"audience":"coffee-spring","bundle":"{}","campaign":"butter-spring","charge":{{"blocks":["retail/2017-Q1"],"delta_femto":1000000000,"rho_micro":8300}},"clauses":["JV-3.1","JV-3.2"],"commitment":"{}","consent_epoch":7,"datasets":["retail"],"decision":"permitted","destination":"cli","kind":"query-released","party":"brand-nord","plan":"{}","principal":"anna@brand-nord","purpose":"measurement","reason":"ok","release":"rel_1","remaining":{{"delta_femto":9000000000,"rho_micro":91700}},"request":"req_1","result":"{}","role":"analyst","snapshot":"{}","target":0,"time":1790000000123,"v":1}}"#,
         digest(b"bundle"),
+        digest(b"commitment"),
         digest(b"plan"),
         digest(b"result"),
         digest(b"snapshot"),
