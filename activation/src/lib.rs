@@ -18,6 +18,7 @@ pub mod audience;
 pub mod batch;
 pub mod campaign;
 pub mod destination;
+pub mod exposure;
 pub mod journal;
 mod keys;
 pub mod members;
