@@ -1,5 +1,5 @@
 //! The rights of one shopper through the binary and the API: everything about them, and nothing of them any more.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 

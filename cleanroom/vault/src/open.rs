@@ -143,7 +143,7 @@ impl Vault {
         entry: &PartEntry,
         column: &str,
         wanted: &dyn Fn(u32) -> bool,
-        each: &mut dyn FnMut(u32, Option<Held<'_>>) -> Result<(), VaultRefused>,
+        each: &mut EachField<'_>,
     ) -> Result<(), VaultRefused> {
         let tampered = || tampered_part(entry);
         let sealer = self.identifier_key.sealer();
@@ -169,6 +169,9 @@ impl Vault {
         })
     }
 }
+
+/// Takes the field of one shopper's row.
+pub(crate) type EachField<'a> = dyn FnMut(u32, Option<Held<'_>>) -> Result<(), VaultRefused> + 'a;
 
 fn tampered_part(entry: &PartEntry) -> VaultRefused {
     VaultRefused::Tampered { what: format!("part `{}` of table `{}`", entry.part, entry.table) }

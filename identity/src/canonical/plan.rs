@@ -367,7 +367,7 @@ mod tests {
     fn the_version_is_that_of_the_locked_crate() {
         let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock")).unwrap();
         let at = lock.find("name = \"phonenumber\"").unwrap();
-        let version = lock[at..].lines().nth(1).unwrap();
+        let version = lock.get(at..).unwrap().lines().nth(1).unwrap();
         assert!(version.ends_with(&format!("+{NUMBERING_PLAN_VERSION}\"")), "{version}");
     }
 
