@@ -7,11 +7,29 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
 
-use activation::batch::{Lane, Members};
+use activation::batch::{Batch, Header, Lane, Members};
+use activation::destination::{Answer, Destination, Later, SendFailed, Verdict};
 use activation::outbox::{Cause, Outbox, OutboxKey, Ports, Settings, SqliteStore};
 use audits::{BodyKey, Log, LogConfig, LogKey};
-use ids::{Clock as _, Digest, SystemClock, SystemEntropy, UnitIx};
+use ids::{Clock as _, DestinationId, Digest, SystemClock, SystemEntropy, UnitIx};
 use roaring::RoaringBitmap;
+
+/// Takes everything at once, so that only the outbox is measured.
+struct Sink(DestinationId);
+
+impl Destination for Sink {
+    fn id(&self) -> &DestinationId {
+        &self.0
+    }
+
+    fn submit<'a>(&'a self, _batch: &'a Batch) -> Later<'a, Result<Answer, SendFailed>> {
+        Box::pin(async { Ok(Answer::Final(Verdict::Applied)) })
+    }
+
+    fn status<'a>(&'a self, _batch: &'a Header) -> Later<'a, Result<Answer, SendFailed>> {
+        Box::pin(async { Ok(Answer::Final(Verdict::Applied)) })
+    }
+}
 
 fn members(units: impl Iterator<Item = u32>) -> Result<Members, Box<dyn Error>> {
     let mut members = Members::default();
@@ -49,7 +67,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         journal: Arc::new(journal),
         clock: Arc::new(SystemClock),
         entropy,
-        destinations: Vec::new(),
+        destinations: vec![Arc::new(Sink("gate".parse()?))],
     };
     let again = ports.clone();
     let outbox = Outbox::open(OutboxKey::from_bytes([1; 32]), Settings::default(), ports).await?;
@@ -63,11 +81,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let queued = outbox.add(&lane, 1, expires, all, &Cause::default()).await?;
     say(&format!("{} members queued in {} batches", queued.units, queued.batches.len()), start);
 
+    let start = Instant::now();
+    let pumped = outbox.pump(&lane.destination).await?;
+    say(&format!("{} batches sent and confirmed", pumped.sent), start);
+
     let churn = count / 100;
     let leaving: RoaringBitmap = (0..churn).map(|n| n * 100).collect();
     let start = Instant::now();
     let out = outbox.withdraw(&leaving, &Cause::default()).await?;
-    say(&format!("{} taken out ({} batches touched)", out.units, out.batches.len()), start);
+    say(&format!("{} withdrawn ({} batches of removals)", out.units, out.batches.len()), start);
     let start = Instant::now();
     let fresh = members(count..count + churn)?;
     let queued = outbox.add(&lane, 1, expires, fresh, &Cause::default()).await?;

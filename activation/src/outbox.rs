@@ -55,6 +55,8 @@ pub use store::{Stage, Store, StoreFailed};
 
 /// Members per commit: keeps a commit below half a hundred megabytes.
 const MEMBERS_PER_COMMIT: usize = 500_000;
+/// Batches that one commit replaces at most: its log entry names each of them and its successor, and has to fit.
+const BATCHES_PER_COMMIT: usize = 500;
 /// How often a change is planned anew because another process was faster.
 const STALE_RETRIES: usize = 16;
 /// Entries read from the log at a time.
@@ -408,7 +410,11 @@ impl Outbox {
         let mut all = Queued::default();
         for lane in self.lanes().await? {
             let whom = Whom::Units(units.clone());
-            all.take(&self.queue_out(&lane, &whom, (false, "withdraw"), cause).await?);
+            let Queued { batches, units, missing, .. } =
+                self.queue_out(&lane, &whom, (false, "withdraw"), cause).await?;
+            all.batches.extend(batches);
+            all.units += units;
+            all.missing += missing;
         }
         all.logged = self.log_owed_or_warn().await;
         Ok(all)
@@ -421,24 +427,31 @@ impl Outbox {
         how: (bool, &'static str),
         cause: &Cause,
     ) -> Result<Queued, OutboxFailed> {
-        let mut queued = Queued::default();
-        queued.take(&self.queue_out(lane, whom, how, cause).await?);
+        let mut queued = self.queue_out(lane, whom, how, cause).await?;
         queued.logged = self.log_owed_or_warn().await;
         Ok(queued)
     }
 
+    /// As many commits as it takes; each leaves a state from which calling again goes on.
     async fn queue_out(
         &self,
         lane: &Lane,
         whom: &Whom,
         how: (bool, &'static str),
         cause: &Cause,
-    ) -> Result<Plan, OutboxFailed> {
-        let plan = self.run(async |state| self.plan_remove(state, lane, whom, how, cause).await).await?;
-        if plan.missing > 0 {
-            tracing::error!(lane = %lane, units = plan.missing, "members to be removed have no tokens any more");
+    ) -> Result<Queued, OutboxFailed> {
+        let mut queued = Queued::default();
+        loop {
+            let plan = self.run(async |state| self.plan_remove(state, lane, whom, how, cause).await).await?;
+            queued.take(&plan);
+            if !plan.more {
+                break;
+            }
         }
-        Ok(plan)
+        if queued.missing > 0 {
+            tracing::error!(lane = %lane, units = queued.missing, "members to be removed have no tokens any more");
+        }
+        Ok(queued)
     }
 
     /// Destroys the tokens of members of an audience that are nowhere any more. The answer is how many.

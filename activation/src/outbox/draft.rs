@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use audits::{Decision, Entry, Kind, Label, Logged};
+use audits::{BODY_BYTES_MAX, Decision, Entry, Kind, Label, Logged};
 use ids::{Digest, Entropy, Timestamp};
 use serde_json::json;
 
@@ -155,6 +155,11 @@ impl<'a> Draft<'a> {
         !self.lane_changed && self.inserts.is_empty() && self.updates.is_empty()
     }
 
+    /// How many batches it changes.
+    pub(crate) fn touched(&self) -> usize {
+        self.updates.len()
+    }
+
     /// The batches that are new.
     pub(crate) fn batches(&self) -> Vec<Header> {
         self.inserts.iter().map(|(row, ..)| row.header.clone()).collect()
@@ -250,6 +255,12 @@ impl<'a> Draft<'a> {
                     "rejected": row.rejected.len(), "reason": row.reason })
         });
         let body = json!({ "reason": reason, "batches": batches, "changed": changed.collect::<Vec<_>>() });
-        serde_json::to_vec(&body).map_err(|error| OutboxFailed::Entry { reason: error.to_string() })
+        let body =
+            serde_json::to_vec(&body).map_err(|error| OutboxFailed::Entry { reason: error.to_string() })?;
+        if body.len() > BODY_BYTES_MAX {
+            let reason = format!("its body takes {} bytes but at most {BODY_BYTES_MAX} are kept", body.len());
+            return Err(OutboxFailed::Entry { reason });
+        }
+        Ok(body)
     }
 }

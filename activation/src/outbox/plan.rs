@@ -9,7 +9,7 @@ use roaring::RoaringBitmap;
 use super::draft::{Draft, Heritage};
 use super::state::{LaneState, State};
 use super::store::{Change, Row, Stage};
-use super::{Cause, Outbox, OutboxFailed};
+use super::{BATCHES_PER_COMMIT, Cause, MEMBERS_PER_COMMIT, Outbox, OutboxFailed};
 use crate::batch::{Batch, BatchId, Header, Lane, Members, Op, Token};
 use crate::destination::{Answer, Fault, Reason, SendFailed, Verdict};
 
@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) units: RoaringBitmap,
     /// Units to be removed whose tokens are not kept any more.
     pub(crate) missing: u64,
+    /// Whether there is more of the same to do than one commit holds.
+    pub(crate) more: bool,
     pub(crate) job: Option<Job>,
 }
 
@@ -119,11 +121,21 @@ impl Outbox {
             if wanted.is_empty() {
                 continue;
             }
-            plan.units |= &wanted;
-            self.cut(state, of, &mut draft, *epoch, &mut wanted).await?;
+            let asked = wanted.clone();
+            if !self.cut(state, of, &mut draft, *epoch, &mut wanted).await? {
+                plan.more = true;
+                plan.units |= asked - wanted;
+                break;
+            }
             let leaving = self.tokens_of(state, of, &draft, *epoch, &mut wanted).await?;
-            plan.missing += wanted.len();
             draft.queue(Op::Remove, *epoch, None, &leaving)?;
+            if leaving.len() >= MEMBERS_PER_COMMIT {
+                plan.more = true;
+                plan.units |= asked - wanted;
+                break;
+            }
+            plan.missing += wanted.len();
+            plan.units |= asked;
         }
         if !draft.is_empty() {
             plan.batches = draft.batches();
@@ -132,7 +144,8 @@ impl Outbox {
         Ok(plan)
     }
 
-    /// Takes members out of batches that were never sent. Somebody who withdrew is then not sent at all.
+    /// Takes members out of batches that were never sent. Somebody who withdrew is then not sent at all. `false` if the
+    /// commit is full before all such batches were seen.
     async fn cut(
         &self,
         state: &State,
@@ -140,7 +153,7 @@ impl Outbox {
         draft: &mut Draft<'_>,
         epoch: u64,
         wanted: &mut RoaringBitmap,
-    ) -> Result<(), OutboxFailed> {
+    ) -> Result<bool, OutboxFailed> {
         let never_sent = |row: &&Row| {
             let place = &row.header.place;
             row.stage == Stage::Queued && !row.doubt && place.op == Op::Add && place.epoch == epoch
@@ -150,6 +163,9 @@ impl Outbox {
             if row.units.is_disjoint(wanted) {
                 continue;
             }
+            if draft.touched() >= BATCHES_PER_COMMIT {
+                return Ok(false);
+            }
             let members = self.members_of(row, draft).await?;
             let (out, rest) = members.divide(wanted);
             *wanted -= out.units();
@@ -158,7 +174,7 @@ impl Outbox {
             let due = Some(row.next_at);
             draft.part_of(row, &rest, Heritage { next_at: due, ..Heritage::default() })?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The tokens under which members were sent, from the newest batch back; what is not found stays in `wanted`.
@@ -175,7 +191,7 @@ impl Outbox {
             let place = &row.header.place;
             let holds =
                 place.op == Op::Add && place.epoch == epoch && row.kept && row.stage != Stage::Replaced;
-            if wanted.is_empty() {
+            if wanted.is_empty() || leaving.len() >= MEMBERS_PER_COMMIT {
                 break;
             }
             if !holds || row.units.is_disjoint(wanted) {

@@ -34,6 +34,8 @@ pub(crate) struct LaneState {
     pub(crate) order: BTreeMap<(u64, u32), BatchId>,
     /// Those that are not settled.
     pub(crate) open: BTreeSet<(u64, u32)>,
+    /// The removals among them: an addition looks at no more than these.
+    pub(crate) removing: BTreeSet<(u64, u32)>,
     /// By epoch.
     pub(crate) epochs: BTreeMap<u64, Standing>,
 }
@@ -117,10 +119,15 @@ impl State {
         let place = &row.header.place;
         let lane = self.lanes.entry(place.lane.clone()).or_default();
         lane.order.insert((place.seq, place.part), row.header.id);
+        let position = (place.seq, place.part);
         if row.stage.open() {
-            lane.open.insert((place.seq, place.part));
+            lane.open.insert(position);
+            if place.op == Op::Remove {
+                lane.removing.insert(position);
+            }
         } else {
-            lane.open.remove(&(place.seq, place.part));
+            lane.open.remove(&position);
+            lane.removing.remove(&position);
         }
     }
 
@@ -187,7 +194,8 @@ impl State {
     /// removal waits for every open addition of the same tokens. Two additions, or two removals, may go in any order.
     pub(crate) fn blocked(&self, lane: &LaneState, row: &Row) -> bool {
         let place = &row.header.place;
-        lane.open.range(..(place.seq, place.part)).any(|position| {
+        let others = if place.op == Op::Add { &lane.removing } else { &lane.open };
+        others.range(..(place.seq, place.part)).any(|position| {
             self.at(lane, *position).is_some_and(|earlier| {
                 let of = &earlier.header.place;
                 let meets = match (of.op, place.op) {

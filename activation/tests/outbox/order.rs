@@ -314,3 +314,19 @@ async fn tokens_of_who_left_are_destroyed_on_demand() {
     let out = world.run().await.withdraw(&units(0..5), &cause()).await.unwrap();
     assert_eq!((out.units, out.missing), (3, 0));
 }
+
+#[tokio::test]
+async fn a_withdrawal_that_touches_very_many_batches_takes_several_commits_and_is_whole() {
+    let fake = Fake::good("gate");
+    let (world, audience) = (World::new(17, vec![fake.clone()]), lane("gate", "a-1"));
+    let outbox = world.run().await;
+    for batch in 0..1200 {
+        let two = members(&fake.id, 1, [2 * batch, 2 * batch + 1]);
+        outbox.add(&audience, 1, month(), two, &cause()).await.unwrap();
+    }
+    let out = outbox.withdraw(&units((0..1200).map(|batch| 2 * batch)), &cause()).await.unwrap();
+    assert_eq!((out.units, out.missing, out.logged), (1200, 0, true));
+    world.settle(&outbox).await;
+    world.assert_holds(&fake, "a-1", &[(1, units((0..1200).map(|batch| 2 * batch + 1)))], "");
+    assert_eq!(fake.inside.lock().unwrap().seen.len(), 1200, "nobody who withdrew was sent");
+}

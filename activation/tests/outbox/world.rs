@@ -474,7 +474,10 @@ pub(crate) struct MemoryJournal(pub(crate) Mutex<Vec<Entry>>);
 impl Journal for MemoryJournal {
     fn append(&self, entries: Vec<(Entry, Vec<u8>)>) -> Vec<Result<u64, JournalFailed>> {
         let mut log = self.0.lock().unwrap();
-        let append = |(entry, _)| {
+        let append = |(entry, body): (Entry, Vec<u8>)| {
+            if body.len() > audits::BODY_BYTES_MAX {
+                return Err(JournalFailed { reason: format!("a body of {} bytes", body.len()) });
+            }
             log.push(entry);
             Ok(log.len() as u64 - 1)
         };
