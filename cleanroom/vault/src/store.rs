@@ -83,7 +83,15 @@ pub struct Vault {
 
 /// Held while a process changes the vault.
 pub(crate) struct ChangeLock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for ChangeLock {
+    fn drop(&mut self) {
+        // Closing the file alone would not do: a child process that was forked but has not yet begun its own program holds
+        // a copy of it, and with it the lock. If this fails, the close that follows still gives the lock back then.
+        let _ = self.file.unlock();
+    }
 }
 
 impl Vault {
@@ -311,7 +319,7 @@ impl Vault {
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(|error| VaultRefused::io("open", &path, error))?;
         match file.try_lock() {
-            Ok(()) => Ok(ChangeLock { _file: file }),
+            Ok(()) => Ok(ChangeLock { file }),
             Err(fs::TryLockError::WouldBlock) => Err(VaultRefused::Busy { path: self.dir.clone() }),
             Err(fs::TryLockError::Error(error)) => Err(VaultRefused::io("lock", &path, error)),
         }
