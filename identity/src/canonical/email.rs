@@ -45,6 +45,7 @@ pub(super) fn is_shaped(text: &str) -> bool {
             && domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
     };
     text.len() <= ADDRESS_BYTES_MAX
+        && !text.bytes().any(|b| b.is_ascii_uppercase())
         && text.rsplit_once('@').is_some_and(|(local, rest)| is_local_part(local) && domain(rest))
 }
 
